@@ -1,0 +1,1 @@
+"""What runs inside one process: links, session hosts, sessions, provider hosts, the router's books. No Ray."""

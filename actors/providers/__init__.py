@@ -1,0 +1,1 @@
+"""One file per provider; `interface` says what a provider is, `registry` finds it by its `type`."""

@@ -1,0 +1,1 @@
+"""What needs Ray: start, connect, pools, placement, supervision."""
