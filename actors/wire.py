@@ -21,10 +21,10 @@ from router.plan import RoutePlan, Stage
 
 __all__ = [
     "AgentCancel", "AgentReply", "AgentToolResult", "AnyStageOp", "Attach", "Attached", "CloseSession", "CloseStream",
-    "Denied", "Grant", "Hello", "Lease", "LeaseAnswer", "LeaseRequest", "OpenStream", "Outcome", "Retire",
+    "Denied", "Grant", "Hello", "Lease", "LeaseAnswer", "LeaseRequest", "OpenStream", "Outcome", "ProviderSpec", "Retire",
     "S2sActivity", "S2sCancel", "S2sHeard", "S2sInject", "S2sRespond", "S2sToolResult", "SessionChange",
     "SttFinalize", "SttPause", "SttResume", "SttSpeechEnd", "SttSpeechStart", "TtsBegin", "TtsCancel", "TtsEnd",
-    "TtsFlush", "TtsText", "TurnAssess", "UpdateStream", "VadReset", "WorkerReport", "caller_decoder",
+    "TtsFlush", "TtsText", "TurnAssess", "UpdateStream", "VadReset", "WorkerInfo", "WorkerReport", "caller_decoder",
     "host_decoder_for_caller", "host_decoder_for_provider", "provider_decoder", "router_decoder", "worker_decoder",
 ]  # fmt: skip
 
@@ -107,6 +107,8 @@ class OpenStream(StageOp, frozen=True, kw_only=True, tag="open"):
     pos: int
     options: dict[str, Any]
     trace: str | None = None
+    ack_ms: int = 100
+    """Accepted audio is told when it has grown by so much; 0: after every batch (lock-step)."""
 
 
 class CloseStream(StageOp, frozen=True, kw_only=True, tag="close"):
@@ -227,6 +229,40 @@ AnyStageOp = (
 )  # fmt: skip
 
 # ----------------------------------------------------------------------------------------- router and workers
+
+
+class ProviderSpec(Struct, frozen=True, kw_only=True):
+    """What a provider actor is made of; holds references, never a secret."""
+
+    provider: str
+    type: str
+    stage: Stage
+    owner: str = "*"
+    region: str = "default"
+    options: dict[str, Any] = {}
+    secret: str | None = None
+    endpoint: str | None = None
+    streams_per_actor: int | None = None
+    """None: what the provider's capability says."""
+
+
+class WorkerInfo(Struct, frozen=True, kw_only=True):
+    """What a worker says of itself when it has started, and to a router that adopts it."""
+
+    actor: str
+    """Its incarnation: a name never used again; also the Ray actor's name."""
+    kind: Literal["host", "provider"]
+    region: str
+    address: str
+    """`ip:port` of its link server."""
+    pid: int
+    node: str
+    capacity: int
+    """Streams (provider) or sessions (host) it takes."""
+    spec: ProviderSpec | None = None
+    rate_hz: int = 16000
+    silence_bound_s: float = 0.3
+    started_unix_s: float = 0.0
 
 
 class RouterOp(Struct, frozen=True, kw_only=True, tag_field="op"):
