@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from actors.events import AnyEvent, AnyOp
 from actors.providers.interface import AnyProviderEvent, Assess, Cause, Item, Tool
-from router.plan import RoutePlan, Stage
+from router.plan import Candidate, RoutePlan, Stage
 
 __all__ = [
     "AgentCancel", "AgentReply", "AgentToolResult", "AnyStageOp", "Attach", "Attached", "CloseSession", "CloseStream",
@@ -58,6 +58,8 @@ class Grant(Struct, frozen=True, kw_only=True):
     ttl_s: float
     attributes: dict[str, Any] = {}
     trace: str | None = None
+    fingerprint: str = ""
+    """Hash of the context that was opened; the host repeats it in `SessionChange`."""
 
 
 # ------------------------------------------------------------------------------------------- caller and host
@@ -322,6 +324,8 @@ class SessionChange(WorkerOp, frozen=True, kw_only=True, tag="session"):
     fingerprint: str = ""
     """Hash of the context it was opened with: a router that restarted still knows a conflict."""
     age_s: float = 0.0
+    isolation: Literal["packed", "dedicated"] = "packed"
+    """As in the plan: a router that restarted still knows whose host is whose."""
 
 
 class LeaseRequest(WorkerOp, frozen=True, kw_only=True, tag="lease_request"):
@@ -331,6 +335,10 @@ class LeaseRequest(WorkerOp, frozen=True, kw_only=True, tag="lease_request"):
     stage: Stage
     candidate: int
     gives_back: str | None = None
+    want: Candidate | None = None
+    """The candidate itself: a router that restarted has the session, but not its plan."""
+    pool_region: str = ""
+    """As in the plan; read only beside `want`."""
 
 
 class Outcome(WorkerOp, frozen=True, kw_only=True, tag="outcome"):
