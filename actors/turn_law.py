@@ -1,0 +1,769 @@
+"""The law of turn-taking: who holds the floor, as two small tables and the effects that cross between them.
+
+    caller   quiet ──start──► speaking ──stop──► pausing ──end / discard──► quiet        pausing ──start──► speaking
+    reply    none ──await_final──► awaiting_final ──ask──► thinking ──audio──► speaking ──finish──► none
+             speaking ──hold──► held ──resume──► speaking          held, speaking, thinking ──interrupt──► none
+             awaiting_final, thinking, speaking ──regret──► none   (the caller spoke again before any of it was heard)
+
+The law is told facts (methods named after them) with the media position `at_s`, and answers with orders for the
+session. It knows neither audio nor providers nor tasks. `due_s` is the one instant at which it wants `tick`.
+
+Cross effects, each by name
+    merge     the caller speaks again before reply audio was heard: the reply is cancelled without trace, the words
+              join the same turn, `revision` + 1
+    amend     a final comes late and nothing was heard yet: the turn is told again, the agent asked again
+    reopen    a final comes late and the reply is being heard: its words open the next turn
+    hold      the caller speaks into a reply: it is held, not killed
+    confirm   speech long enough, or words: the held reply is interrupted
+    relent    no words for `resume_s`: the held reply goes on
+    queue     a turn ends while a reply that nobody may interrupt goes on: it is told when that reply is over
+    gate      the vendor's eager end: the agent thinks, the mouth stays shut until the end is sure or taken back
+
+Units    every instant and span is media position in seconds.
+Late     a fact about an utterance, turn or reply that is over is normal: counted in `stale`, never raised.
+Illegal  a pair without a row raises LawError with the story of the last events: a bug in the session.
+Source   conversation model, section 3; the numbers stand in router.settings.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Literal
+
+from actors.events import CloseReason, TurnWhy
+from router.errors import LawError
+from router.settings import SessionSettings
+
+__all__ = [
+    "CALLER", "REPLY", "Ask", "Assess", "Authority", "CallerState", "CancelReply", "Close", "Finalize", "Heard",
+    "HoldReply", "OpenGate", "Order", "PromptDue", "ReplyState", "ResumeReply", "Said", "SpeechBegan", "SpeechDropped",
+    "SpeechEnded", "StopReply", "TurnLaw", "TurnOver",
+]  # fmt: skip
+
+Authority = Literal["local", "stt", "s2s"]
+
+
+class CallerState(StrEnum):
+    QUIET = "quiet"
+    SPEAKING = "speaking"
+    PAUSING = "pausing"
+
+
+class ReplyState(StrEnum):
+    NONE = "none"
+    AWAITING_FINAL = "awaiting_final"
+    THINKING = "thinking"
+    SPEAKING = "speaking"
+    HELD = "held"
+
+
+class Heard(StrEnum):
+    """What happens to the caller's side."""
+
+    START = "start"
+    STOP = "stop"
+    END = "end"
+    DISCARD = "discard"
+
+
+class Said(StrEnum):
+    """What happens to the reply's side."""
+
+    AWAIT_FINAL = "await_final"
+    NO_WORDS = "no_words"
+    ASK = "ask"
+    AUDIO = "audio"
+    FINISH = "finish"
+    HOLD = "hold"
+    RESUME = "resume"
+    INTERRUPT = "interrupt"
+    REGRET = "regret"
+
+
+_C, _R, _H, _S = CallerState, ReplyState, Heard, Said
+
+CALLER: dict[tuple[CallerState, Heard], CallerState] = {
+    (_C.QUIET, _H.START): _C.SPEAKING,
+    (_C.QUIET, _H.END): _C.QUIET,  # words without speech that the VAD noticed, or a vendor's late end
+    (_C.SPEAKING, _H.STOP): _C.PAUSING,
+    (_C.SPEAKING, _H.END): _C.QUIET,  # the vendor has the authority, or the application ends the turn
+    (_C.PAUSING, _H.START): _C.SPEAKING,
+    (_C.PAUSING, _H.END): _C.QUIET,
+    (_C.PAUSING, _H.DISCARD): _C.QUIET,
+}
+
+REPLY: dict[tuple[ReplyState, Said], ReplyState] = {
+    (_R.NONE, _S.AWAIT_FINAL): _R.AWAITING_FINAL,
+    (_R.NONE, _S.ASK): _R.THINKING,
+    (_R.AWAITING_FINAL, _S.ASK): _R.THINKING,
+    (_R.AWAITING_FINAL, _S.NO_WORDS): _R.NONE,
+    (_R.AWAITING_FINAL, _S.REGRET): _R.NONE,
+    (_R.THINKING, _S.AUDIO): _R.SPEAKING,
+    (_R.THINKING, _S.FINISH): _R.NONE,  # a reply without a sound: tools only, or the agent had nothing to say
+    (_R.THINKING, _S.REGRET): _R.NONE,
+    (_R.THINKING, _S.INTERRUPT): _R.NONE,
+    (_R.SPEAKING, _S.FINISH): _R.NONE,
+    (_R.SPEAKING, _S.HOLD): _R.HELD,
+    (_R.SPEAKING, _S.REGRET): _R.NONE,
+    (_R.SPEAKING, _S.INTERRUPT): _R.NONE,
+    (_R.HELD, _S.RESUME): _R.SPEAKING,
+    (_R.HELD, _S.INTERRUPT): _R.NONE,
+    (_R.HELD, _S.REGRET): _R.NONE,
+}
+
+# ------------------------------------------------------------------------------------------------------ orders
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechBegan:
+    utt: int
+    at_s: float
+    """First voiced frame; the session counts its prefix in."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechEnded:
+    utt: int
+    at_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechDropped:
+    utt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Finalize:
+    utt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Assess:
+    utt: int
+    text: str
+    pause_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class TurnOver:
+    turn: int
+    revision: int
+    text: str
+    why: TurnWhy
+    provisional: bool
+    last_voiced_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Get a reply to this turn. `gated`: think, but let no audio out before `OpenGate`."""
+
+    reply: int
+    turn: int
+    revision: int
+    text: str
+    gated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class OpenGate:
+    reply: int
+
+
+@dataclass(frozen=True, slots=True)
+class CancelReply:
+    """Without trace: nothing of it was heard. `clear`: audio is on its way to the caller all the same."""
+
+    reply: int
+    clear: bool
+
+
+@dataclass(frozen=True, slots=True)
+class HoldReply:
+    reply: int
+
+
+@dataclass(frozen=True, slots=True)
+class ResumeReply:
+    reply: int
+
+
+@dataclass(frozen=True, slots=True)
+class StopReply:
+    """Interrupted: what was heard of it stays."""
+
+    reply: int
+    was_held: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PromptDue:
+    """The caller has said nothing for `silence.after_s`; `index` counts the prompts."""
+
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    reason: CloseReason
+
+
+Order = (
+    SpeechBegan | SpeechEnded | SpeechDropped | Finalize | Assess | TurnOver | Ask | OpenGate | CancelReply | HoldReply
+    | ResumeReply | StopReply | PromptDue | Close
+)  # fmt: skip
+
+
+@dataclass(slots=True)
+class _Turn:
+    id: int
+    revision: int = 0
+    pieces: list[str] = field(default_factory=list)
+    tail: str = ""
+    """The partial that stood in for a final that did not come."""
+    told: bool = False
+
+    @property
+    def text(self) -> str:
+        return " ".join([*self.pieces, self.tail] if self.tail else self.pieces)
+
+
+@dataclass(slots=True)
+class _Reply:
+    id: int
+    turn: _Turn | None
+    interruptible: bool
+    gated: bool = False
+
+
+def _same_words(a: str, b: str) -> bool:
+    return re.findall(r"\w+", a.lower()) == re.findall(r"\w+", b.lower())
+
+
+def _count_words(text: str) -> int:
+    return len(text.split())
+
+
+class TurnLaw:
+    """One call's floor.
+
+    `caller`, `reply`, `stale`, `due_s` are for reading. Every method is a fact; it returns the orders it caused, in
+    order, and never waits. Raises LawError for what cannot happen.
+    """
+
+    def __init__(self, settings: SessionSettings, *, authority: Authority = "local") -> None:
+        self.caller, self.reply = CallerState.QUIET, ReplyState.NONE
+        self.authority: Authority = authority
+        self.stale = 0
+        self.story: deque[str] = deque(maxlen=24)
+        self.current: _Reply | None = None
+        self._s = settings
+        self._out: list[Order] = []
+        self._turn: _Turn | None = None
+        self._turns = self._replies = self._prompts = 0
+        self.utt = 0
+        self._utt_words = False
+        self._partial = ""
+        self._last_voiced_s = 0.0
+        self._speech_s = 0.0
+        self._covered_s = 0.0
+        self._timed_out = False
+        self._pause_due_s: float | None = None
+        self._pause_over = False
+        self._resume_due_s: float | None = None
+        self._quiet_since_s: float | None = 0.0
+        self._input_ended = self._hanging_up = self._closing = self._closed = False
+        self._assessed_text: str | None = None
+
+    # ------------------------------------------------------------------------------------------- the two doors
+
+    def _caller(self, event: Heard) -> None:
+        to = CALLER.get((self.caller, event))
+        if to is None:
+            raise LawError("caller", self.caller, event, tuple(self.story))
+        self.story.append(f"{self.caller}-{event}")
+        self.caller = to
+
+    def _reply(self, event: Said) -> None:
+        to = REPLY.get((self.reply, event))
+        if to is None:
+            raise LawError("reply", self.reply, event, tuple(self.story))
+        self.story.append(f"{self.reply}-{event}")
+        self.reply = to
+
+    def _done(self) -> list[Order]:
+        out, self._out = self._out, []
+        return out
+
+    # ----------------------------------------------------------------------------------------------- the caller
+
+    def speech_started(self, at_s: float, voiced_s: float, heard_ms: float) -> list[Order]:
+        """The VAD (or who has the authority) hears speech since `voiced_s`; `heard_ms` of the reply were heard."""
+        if self.caller is CallerState.SPEAKING or self._closing:
+            self.stale += 1
+            return []
+        self._caller(Heard.START)
+        self.utt += 1
+        self._utt_words, self._partial, self._timed_out = False, "", False
+        self._pause_due_s = self._quiet_since_s = None
+        self._speech_s = self._last_voiced_s = voiced_s
+        self._out.append(SpeechBegan(self.utt, voiced_s))
+        self._speech_meets_reply(at_s, heard_ms)
+        if self._turn is None:
+            self._turns += 1
+            self._turn = _Turn(self._turns)
+        return self._done()
+
+    def _speech_meets_reply(self, at_s: float, heard_ms: float) -> None:
+        reply = self.current
+        if self.reply is ReplyState.AWAITING_FINAL:
+            self._reply(Said.REGRET)
+        elif reply is None or not reply.interruptible:
+            return
+        elif self.reply is ReplyState.HELD:
+            self._hold_until(at_s)
+        elif reply.turn is not None and heard_ms <= 0:
+            self._merge(reply)
+        elif self.reply is ReplyState.THINKING:
+            self._interrupt()
+        else:
+            self._reply(Said.HOLD)
+            self._out.append(HoldReply(reply.id))
+            self._hold_until(at_s)
+
+    def _hold_until(self, at_s: float) -> None:
+        self._resume_due_s = at_s + self._s.barge_in.resume_s
+
+    def _merge(self, reply: _Reply) -> None:
+        assert reply.turn is not None
+        clear = self.reply is ReplyState.SPEAKING
+        self._reply(Said.REGRET)
+        self._out.append(CancelReply(reply.id, clear))
+        self._turn, self.current = reply.turn, None
+        if self._turn.told:
+            self._turn.revision += 1
+        if self._turn.tail:  # the partial that stood in stays: its final has not come
+            self._turn.pieces.append(self._turn.tail)
+            self._turn.tail = ""
+
+    def speech_stopped(self, at_s: float, last_voiced_s: float) -> list[Order]:
+        """Unvoiced for `vad.stop_s`."""
+        if self.caller is not CallerState.SPEAKING:
+            self.stale += 1
+            return []
+        self._caller(Heard.STOP)
+        self._last_voiced_s = last_voiced_s
+        self._out.append(SpeechEnded(self.utt, last_voiced_s))
+        if self.authority == "local":
+            self._pause_due_s, self._pause_over = last_voiced_s + self._s.endpointing.min_s, False
+            self._out.append(Finalize(self.utt))
+            self._assess(at_s)
+            self._try_end(at_s)
+        return self._done()
+
+    def _assess(self, at_s: float) -> None:
+        text = self._text_so_far()
+        self._assessed_text = text
+        self._out.append(Assess(self.utt, text, at_s - self._last_voiced_s))
+
+    def _text_so_far(self) -> str:
+        turn = self._turn.text if self._turn else ""
+        return f"{turn} {self._partial}".strip()
+
+    def voiced(self, last_voiced_s: float) -> list[Order]:
+        """While a reply is held: the caller has been voiced up to here. Long enough, and it is a barge-in."""
+        if self.reply is ReplyState.HELD and self.caller is CallerState.SPEAKING:
+            # positions are sums of frames of 20 ms: half a millisecond is no speech
+            if last_voiced_s - self._speech_s >= self._s.barge_in.min_speech_s - 0.0005:
+                self._interrupt()
+        return self._done()
+
+    def partial(self, text: str, at_s: float) -> list[Order]:
+        """The STT's present idea of the words since its last final."""
+        self._partial = text
+        words = self._s.barge_in.min_words
+        if self.reply is ReplyState.HELD and words and _count_words(text) >= words:
+            self._interrupt()
+        return self._done()
+
+    def final(self, text: str, to_s: float, at_s: float) -> list[Order]:
+        """Words that stand, and how far into the caller's audio they reach. `text` may be empty."""
+        self._covered_s = max(self._covered_s, to_s)
+        text = text.strip()
+        if text:
+            self._partial = ""
+            self._words(text, at_s)
+        self._try_end(at_s)
+        return self._done()
+
+    def _words(self, text: str, at_s: float) -> None:
+        reply = self.current
+        if self.reply is ReplyState.HELD:
+            self._interrupt()
+            reply = None
+        if self._turn is not None:
+            self._utt_words = True
+            self._turn.pieces.append(text)
+        elif self.authority == "s2s":
+            self._heard_by_model(reply, text)
+        elif reply is not None and reply.turn is not None and self._answers_tail(reply.turn, text):
+            pass  # what stood in was right
+        elif self.reply is ReplyState.THINKING and reply is not None and reply.turn is not None:
+            self._amend(reply, reply.turn, text)
+        elif not self._closing:
+            self._turns += 1
+            self._turn = _Turn(self._turns, pieces=[text])
+            self._quiet_since_s = None
+
+    def _heard_by_model(self, reply: _Reply | None, text: str) -> None:
+        """The model answered before it told what it had heard: the turn is told again, its reply goes on."""
+        if reply is None or reply.turn is None:
+            self.stale += 1
+            return
+        turn = reply.turn
+        turn.pieces.append(text)
+        turn.revision += 1
+        self._out.append(TurnOver(turn.id, turn.revision, turn.text, "provider", False, self._last_voiced_s))
+
+    @staticmethod
+    def _answers_tail(turn: _Turn, text: str) -> bool:
+        if not turn.tail or not _same_words(turn.tail, text):
+            return False
+        turn.pieces.append(text)
+        turn.tail = ""
+        return True
+
+    def _amend(self, reply: _Reply, turn: _Turn, text: str) -> None:
+        turn.tail = ""
+        turn.pieces.append(text)
+        turn.revision += 1
+        self._reply(Said.REGRET)
+        self._out.append(CancelReply(reply.id, False))
+        self.current = None
+        self._tell(turn, "pause")
+
+    def finalized(self, to_s: float, at_s: float) -> list[Order]:
+        """Every final up to `to_s` has come."""
+        self._covered_s = max(self._covered_s, to_s)
+        if self.caller is CallerState.PAUSING and self._text_so_far() != self._assessed_text:
+            self._assess(at_s)
+        self._try_end(at_s)
+        return self._done()
+
+    def final_timeout(self, utt: int, at_s: float) -> list[Order]:
+        """The STT's declared time is over and no final came: the last partial stands in."""
+        if utt != self.utt or self.caller is not CallerState.PAUSING or self._covered_s >= self._last_voiced_s:
+            self.stale += 1
+            return []
+        self._timed_out = True
+        self._try_end(at_s)
+        return self._done()
+
+    def assessed(self, utt: int, p_complete: float, wait_s: float | None, at_s: float) -> list[Order]:
+        """The turn detector's word on the present pause."""
+        if utt != self.utt or self.caller is not CallerState.PAUSING or self._pause_due_s is None:
+            self.stale += 1
+            return []
+        low, high = self._s.endpointing.min_s, max(self._s.endpointing.min_s, self._s.endpointing.max_s)
+        wait = (low if p_complete >= 0.5 else high) if wait_s is None else min(max(wait_s, low), high)
+        self._pause_due_s = self._last_voiced_s + wait
+        self._pause_over = False
+        if self.reply is ReplyState.AWAITING_FINAL and at_s < self._pause_due_s:
+            self._reply(Said.REGRET)  # the whole text looks unfinished: the pause is not over after all
+        self._try_end(at_s)
+        return self._done()
+
+    # --------------------------------------------------------------------------------------------- ends of turns
+
+    def _try_end(self, at_s: float) -> None:
+        if self.caller is CallerState.PAUSING:
+            if self._pause_due_s is not None and at_s >= self._pause_due_s:
+                self._pause_over = True
+            if (self._pause_over or self._input_ended) and not self._closing:
+                self._end_or_wait(at_s)
+        elif self.caller is CallerState.QUIET and self._turn is not None and not self._closing:
+            self._end("pause", at_s)  # late words: their pause is long over
+        self._try_close(at_s)
+
+    def _end_or_wait(self, at_s: float) -> None:
+        turn = self._turn
+        assert turn is not None
+        covered = self._covered_s >= self._last_voiced_s
+        if not covered and not self._timed_out:
+            if self.reply is ReplyState.NONE:
+                self._reply(Said.AWAIT_FINAL)
+            return
+        if not covered and self._partial:
+            turn.tail, self._partial, self._utt_words = self._partial, "", True
+        if turn.text and self.reply is ReplyState.HELD:
+            self._interrupt()
+        if not self._utt_words:
+            self._out.append(SpeechDropped(self.utt))
+        if turn.text:
+            self._end("input_ended" if self._input_ended else "timeout" if not covered else "pause", at_s)
+        else:
+            self._discard(at_s)
+
+    def _discard(self, at_s: float) -> None:
+        self._caller(Heard.DISCARD)
+        self._turn = self._pause_due_s = None
+        if self.reply is ReplyState.AWAITING_FINAL:
+            self._reply(Said.NO_WORDS)
+        if self.reply is ReplyState.NONE:
+            self._quiet_since_s = at_s
+
+    def _end(self, why: TurnWhy, at_s: float) -> None:
+        self._caller(Heard.END)
+        self._pause_due_s = None
+        turn = self._turn
+        if turn is None:
+            return
+        if self.current is not None:  # queue: a reply that may not be interrupted goes on
+            return
+        self._turn = None
+        self._tell(turn, why)
+
+    def _tell(self, turn: _Turn, why: TurnWhy, *, gated: bool = False) -> None:
+        self._replies += 1
+        self._reply(Said.ASK)
+        self.current = _Reply(self._replies, turn, self._s.barge_in.enabled, gated)
+        self._prompts = 0
+        if not gated:
+            turn.told = True
+            self._out.append(TurnOver(turn.id, turn.revision, turn.text, why, bool(turn.tail), self._last_voiced_s))
+        self._out.append(Ask(self._replies, turn.id, turn.revision, turn.text, gated))
+
+    # ------------------------------------------------------------- the vendor's own turns (authority stt and s2s)
+
+    def eager_end(self, text: str, at_s: float) -> list[Order]:
+        """The vendor thinks the turn is over and may take it back."""
+        if self.authority != "stt" or self.reply is not ReplyState.NONE or not text.strip():
+            self.stale += 1
+            return []
+        turn = self._turn_for_vendor()
+        turn.pieces = [text.strip()]
+        self._turn = None
+        self._tell(turn, "provider", gated=True)
+        return self._done()
+
+    def eager_resumed(self, at_s: float) -> list[Order]:
+        """Taken back: as if it had never been."""
+        reply = self.current
+        if reply is None or not reply.gated or reply.turn is None:
+            self.stale += 1
+            return []
+        self._merge(reply)
+        return self._done()
+
+    def provider_turn_ended(self, text: str, at_s: float) -> list[Order]:
+        """The vendor has decided: the turn is over."""
+        if self.authority != "stt":
+            self.stale += 1
+            return []
+        text, reply = text.strip(), self.current
+        if self.reply is ReplyState.HELD and text:
+            self._interrupt()
+            reply = None
+        if reply is not None and reply.gated and reply.turn is not None:
+            if _same_words(reply.turn.text, text):
+                self._ungate(reply, reply.turn, text)
+                return self._done()
+            self._merge(reply)
+        turn = self._turn_for_vendor()
+        turn.pieces, turn.tail = ([text] if text else turn.pieces), ""
+        self._covered_s = max(self._covered_s, at_s)
+        if turn.text:
+            self._end("provider", at_s)
+        elif self.caller is CallerState.PAUSING:
+            self._discard(at_s)
+        return self._done()
+
+    def _turn_for_vendor(self) -> _Turn:
+        if self._turn is None:
+            self._turns += 1
+            self._turn = _Turn(self._turns)
+        return self._turn
+
+    def _ungate(self, reply: _Reply, turn: _Turn, text: str) -> None:
+        if self.caller is not CallerState.QUIET:
+            self._caller(Heard.END)
+        self._pause_due_s = None
+        reply.gated, turn.told, turn.pieces = False, True, [text]
+        self._out.append(TurnOver(turn.id, turn.revision, turn.text, "provider", False, self._last_voiced_s))
+        self._out.append(OpenGate(reply.id))
+
+    def response_started(self, text: str, at_s: float) -> list[Order]:
+        """A speech-to-speech model answers: its turn is over, its reply begins. `text`: what it heard so far."""
+        if self.reply is not ReplyState.NONE:
+            raise LawError("reply", self.reply, "response_started", tuple(self.story))
+        turn = self._turn_for_vendor()
+        turn.pieces = [text] if text else turn.pieces
+        self._covered_s = max(self._covered_s, at_s)
+        if self.caller is not CallerState.QUIET:
+            self._caller(Heard.END)
+        self._pause_due_s = self._quiet_since_s = self._turn = None
+        self._tell(turn, "provider")
+        return self._done()
+
+    def client_turn_ended(self, at_s: float) -> list[Order]:
+        """The application ends the turn (push to talk)."""
+        if self._turn is None or self.reply not in (ReplyState.NONE, ReplyState.AWAITING_FINAL):
+            self.stale += 1
+            return []
+        self._end("client", at_s)
+        return self._done()
+
+    # ------------------------------------------------------------------------------------------------ the reply
+
+    def say(self, at_s: float, *, interruptible: bool = True) -> int | None:
+        """The application, a greeting or a prompt wants to speak: the number of its reply, or None: not now."""
+        if self.reply is not ReplyState.NONE or self.caller is not CallerState.QUIET or self._closing:
+            return None
+        self._reply(Said.ASK)
+        self._replies += 1
+        self.current = _Reply(self._replies, None, interruptible and self._s.barge_in.enabled)
+        self._quiet_since_s = None
+        return self._replies
+
+    def reply_audio(self, reply: int, at_s: float) -> list[Order]:
+        """The first audio of this reply leaves for the caller."""
+        if not self._is_current(reply) or self.reply is not ReplyState.THINKING:
+            self.stale += 1
+            return []
+        self._reply(Said.AUDIO)
+        return self._done()
+
+    def reply_done(self, reply: int, at_s: float) -> list[Order]:
+        """All of it was played, or it failed, or there was nothing to say."""
+        if not self._is_current(reply) or self.reply is ReplyState.HELD:
+            self.stale += 1
+            return []
+        self._reply(Said.FINISH)
+        self._reply_over(at_s)
+        return self._done()
+
+    def reply_failed(self, reply: int, at_s: float) -> list[Order]:
+        """Nothing more of it will come; what waits in the mouth is thrown away."""
+        if not self._is_current(reply):
+            self.stale += 1
+            return []
+        self._reply(Said.INTERRUPT)
+        self._reply_over(at_s)
+        return self._done()
+
+    def interrupt(self, at_s: float) -> list[Order]:
+        """As a barge-in would, at once (the application's `interrupt()`, or the model's own)."""
+        if self.current is None:
+            self.stale += 1
+            return []
+        self._interrupt()
+        self._after_reply(at_s)
+        return self._done()
+
+    def _interrupt(self) -> None:
+        reply = self.current
+        assert reply is not None
+        was_held = self.reply is ReplyState.HELD
+        self._reply(Said.INTERRUPT)
+        self._out.append(StopReply(reply.id, was_held))
+        self.current = self._resume_due_s = None
+        self._hanging_up = False  # the caller has more to say
+
+    def _is_current(self, reply: int) -> bool:
+        return self.current is not None and self.current.id == reply
+
+    def _reply_over(self, at_s: float) -> None:
+        self.current = self._resume_due_s = None
+        self._after_reply(at_s)
+
+    def _after_reply(self, at_s: float) -> None:
+        if self.caller is CallerState.QUIET:
+            self._quiet_since_s = at_s
+        self._try_end(at_s)
+
+    # ------------------------------------------------------------------------------------------- ends of the call
+
+    def input_ended(self, at_s: float) -> list[Order]:
+        """No more audio will come; the ear adds silence until the open turn has ended."""
+        self._input_ended = True
+        self._try_end(at_s)
+        return self._done()
+
+    def hang_up(self, at_s: float) -> list[Order]:
+        """The agent wants to end the call when its reply has been heard."""
+        self._hanging_up = True
+        self._try_close(at_s)
+        return self._done()
+
+    def closing(self) -> None:
+        """The call ends without a reply: finals are still heard, nothing is answered."""
+        self._closing = True
+
+    def _try_close(self, at_s: float) -> None:
+        if self._closed or self.reply is not ReplyState.NONE or self.current is not None:
+            return
+        if self._hanging_up:
+            self._close("agent_hung_up")
+        elif self._input_ended and self.caller is CallerState.QUIET and self._turn is None:
+            self._close("input_ended")
+
+    def _close(self, reason: CloseReason) -> None:
+        self._closed = self._closing = True
+        self._out.append(Close(reason))
+
+    # ------------------------------------------------------------------------------------------------------ time
+
+    @property
+    def due_s(self) -> float | None:
+        """When `tick` is wanted; None: nothing is pending."""
+        dues = [d for d in (self._silence_due_s(),) if d is not None]
+        if self._pause_due_s is not None and not self._pause_over:
+            dues.append(self._pause_due_s)
+        if self._resume_due_s is not None and self.caller is not CallerState.SPEAKING:
+            dues.append(self._resume_due_s)
+        if not self._closed:
+            dues.append(self._s.max_duration_s)
+        return min(dues, default=None)
+
+    def _silence_due_s(self) -> float | None:
+        silence = self._s.silence
+        if silence is None or self._quiet_since_s is None or self._closing:
+            return None
+        if self.reply is not ReplyState.NONE or self.caller is not CallerState.QUIET:
+            return None
+        return self._quiet_since_s + silence.after_s
+
+    def tick(self, at_s: float) -> list[Order]:
+        """The media position has reached `at_s`."""
+        if self._resume_due_s is not None and at_s >= self._resume_due_s:
+            self._relent()
+        if self._pause_due_s is not None and not self._pause_over and at_s >= self._pause_due_s:
+            self._try_end(at_s)
+        due = self._silence_due_s()
+        if due is not None and at_s >= due:
+            self._silent(at_s)
+        if at_s >= self._s.max_duration_s and not self._closed:
+            self._close("max_duration")
+        return self._done()
+
+    def _relent(self) -> None:
+        if self.caller is CallerState.SPEAKING:
+            return  # the confirmation decides
+        self._resume_due_s = None
+        if self.reply is ReplyState.HELD:
+            assert self.current is not None
+            self._reply(Said.RESUME)
+            self._out.append(ResumeReply(self.current.id))
+
+    def _silent(self, at_s: float) -> None:
+        silence = self._s.silence
+        assert silence is not None
+        if self._prompts >= len(silence.prompts):
+            self._close("silence")
+        else:
+            self._quiet_since_s = None
+            self._out.append(PromptDue(self._prompts))
+            self._prompts += 1
