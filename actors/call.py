@@ -286,7 +286,7 @@ class Call:
         return False
 
     async def _end_again(self) -> None:
-        """`end_input` and `close` may have been lost with the link: said again (they are idempotent), after the audio."""
+        """`end_input` and `close` may have been lost with the link: said again after the audio; they are idempotent."""
         while self._ending is not None and self._outbox.waiting_ms and not self._broken.is_set():
             self._room.clear()
             await self._room.wait()  # bounded by the link's liveness: a link that breaks sets it

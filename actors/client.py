@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["Call", "Client", "Connection", "HostLink", "Mode", "SessionHandle", "default_client"]
 
 CONNECT_S = 3.0
-"""A host is on the same cluster: a connection takes milliseconds; SYN is sent again after 1 s, so twice that and more."""
+"""A host is on the same cluster: a connection takes milliseconds. SYN is sent again after 1 s: two chances."""
 CALLS_PER_LINK = 200
 """Below the host's own bound of streams on one caller's link."""
 
@@ -221,7 +221,8 @@ class Connection:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool | None:
-        assert self._call is not None and self._client is not None  # `__aenter__` has set both
+        assert self._call is not None  # `__aenter__` has set both
+        assert self._client is not None
         try:
             await self._call.leave(in_peace=error is None)
         finally:

@@ -157,7 +157,7 @@ class _Page:
         closed = [e for _, e in self.log.of(SessionClosed) if isinstance(e, SessionClosed)]
         ended = f", closed: {closed[-1].reason.replace('_', ' ')}" if closed else ""
         c.text(LEFT, 45, f"{self.log.now_s:.1f} s{ended}", FAINT, size=12)
-        x = self.width - RIGHT
+        x = float(self.width - RIGHT)
         legend = [("speech", SPEECH), ("file held", HELD_FILE), ("reply", REPLY), ("reply held", PAUSED)]
         if self.latencies:
             legend += [(f"{name} latency", colour) for name, colour in PARTS]
