@@ -301,10 +301,12 @@ class Assessment(ProviderEvent, frozen=True, kw_only=True, tag="assessment"):
 
 
 class InputText(ProviderEvent, frozen=True, kw_only=True, tag="input_text"):
-    """S2S: what the model heard; may come after the reply."""
+    """S2S: what the model heard; may come after the reply. Positions where the model knows them."""
 
     text: str
     final: bool
+    from_pos: int | None = None
+    to_pos: int | None = None
 
 
 class ResponseStarted(ProviderEvent, frozen=True, kw_only=True, tag="response_started"):
@@ -432,7 +434,10 @@ class S2sStream(Stream, Protocol):
     def cancel(self, response: int) -> None: ...
     def heard(self, response: int, ms: float) -> None: ...
     def tool_result(self, id: str, result: str, ok: bool) -> None: ...
-    def inject(self, role: Literal["user", "agent", "system"], text: str) -> None: ...
+    def inject(self, role: Literal["user", "agent", "system"], text: str) -> None:
+        """Add to the conversation. `agent` followed by `respond` asks to speak just this text (greeting, `say`)."""
+        ...
+
 
 
 class Options(BaseModel):
