@@ -58,8 +58,6 @@ BACKOFF_S = (0.05, 0.1, 0.2, 0.5)
 """Waits between attempts to attach again; the last one repeats."""
 OPS_MAX = 256
 
-_encode = msgspec.msgpack.Encoder().encode
-
 
 @dataclass(frozen=True, slots=True)
 class CallStatistics:
@@ -200,6 +198,16 @@ class Call:
         """Nothing more will be sent or come (unread events may still wait)."""
         return self._closed is not None or self._failure is not None
 
+    @property
+    def is_attached(self) -> bool:
+        """A host has this call now; False while the link is away."""
+        return self._way is not None and self._outbox.window_ms > 0
+
+    @property
+    def failure(self) -> PatchbayError | None:
+        """The error that ended the call, where one did."""
+        return self._failure
+
     def statistics(self) -> CallStatistics:
         return CallStatistics(
             self._outbox.waiting_ms,
@@ -217,7 +225,7 @@ class Call:
         link, stream = await self._client.acquire(self._handle.address, self)
         self._way, self._answer = (link, stream), asyncio.get_running_loop().create_future()
         try:
-            link.send(stream, _encode(self._attach_request()))
+            link.send(stream, self._attach_request())
             async with asyncio.timeout(ATTACH_S):
                 attached = await self._answer
         except TimeoutError:
@@ -230,7 +238,7 @@ class Call:
         self._outbox.window_ms = max(attached.credit_ms, 20.0)
         self._pump()
         while self._ops:
-            link.send(stream, _encode(self._ops.popleft()))
+            link.send(stream, self._ops.popleft())
         self._room.set()
 
     async def keep_attached(self) -> None:
@@ -309,6 +317,10 @@ class Call:
 
     def on_control(self, body: bytes | memoryview) -> None:
         """One record of the host. Raises LinkProtocolError for what does not decode: the link closes."""
+        if not body:  # the host let go of this stream
+            self.detach()
+            self.on_link_closed(LinkClosed(self._handle.address, "the host ended the stream"))
+            return
         try:
             record: wire.Attached | wire.Denied | AnyEvent = wire.caller_decoder.decode(body)
         except msgspec.MsgspecError as error:
@@ -395,9 +407,9 @@ class Call:
 
     def _operate(self, op: events.Op) -> None:
         self._check()
-        if self._way is not None and self._outbox.window_ms:
+        if self._way is not None and self.is_attached:
             link, stream = self._way
-            link.send(stream, _encode(op))
+            link.send(stream, op)
         elif len(self._ops) >= OPS_MAX:
             raise SessionGone(self.session_id, f"{OPS_MAX} operations wait for the link to come back")
         else:

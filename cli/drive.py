@@ -55,6 +55,11 @@ class FileCaller:
         return self._at >= len(self._file)
 
     @property
+    def hears_nothing(self) -> bool:
+        """No reply audio waits to be played."""
+        return self._speaker.is_idle
+
+    @property
     def is_over(self) -> bool:
         """The session is closed and all that came has been heard."""
         return self._closed and self._speaker.is_idle

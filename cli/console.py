@@ -1,0 +1,28 @@
+"""Standard output belongs to what was asked for; everything else goes to standard error.
+
+Ray's own processes write `(raylet)` lines to descriptor 1, whatever Python thinks of `sys.stdout`. So the real standard
+output is kept under a new number, and number 1 is pointed at standard error, before Ray is started.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import IO
+
+from rich.console import Console
+
+__all__ = ["claim_stdout", "notes"]
+
+
+def claim_stdout() -> IO[bytes]:
+    """The real standard output as an unbuffered binary stream; descriptor 1 is standard error from now on."""
+    sys.stdout.flush()
+    ours = os.fdopen(os.dup(1), "wb", buffering=0)
+    os.dup2(2, 1)
+    return ours
+
+
+def notes() -> Console:
+    """Where progress and errors go."""
+    return Console(stderr=True, highlight=False, soft_wrap=True)
