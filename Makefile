@@ -1,0 +1,44 @@
+# `make demo`, `make test`, `make lint`: each sets up all that it needs on a machine with git and Python >= 3.11.
+# PYTHON=... chooses an interpreter, VENV=... another place for the environment.
+
+SHELL := /bin/bash
+VENV ?= .venv
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && { echo $$p; break; }; done)
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: help demo test lint bench clean
+
+help:
+	@echo "make demo    five calls, offline: transcripts, replies, latencies; recordings and pictures in out/demo"
+	@echo "make test    every test; T='-k name' or T=tests/law for some"
+	@echo "make lint    ruff (rules and format) and mypy"
+	@echo "make clean   remove the environment and what was made"
+
+# The stamp is as new as what it was made from: a changed lock installs again, anything else does not.
+$(STAMP): requirements.lock pyproject.toml
+	@if [ -z "$(PYTHON)" ]; then \
+		echo "Patchbay needs Python 3.11, 3.12 or 3.13; none of python3.13 python3.12 python3.11 python3 is one." >&2; \
+		echo "Install one (Debian, Ubuntu: apt-get install python3 python3-venv), or say make PYTHON=/path/to/it." >&2; \
+		exit 2; fi
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { \
+		echo "$(PYTHON) has no venv module (Debian, Ubuntu: apt-get install python3-venv)." >&2; exit 2; }
+	@test -x $(BIN)/python || { echo "making $(VENV) with $(PYTHON)"; $(PYTHON) -m venv $(VENV); }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: $(STAMP)
+	$(BIN)/python -m cli.demo --out out/demo
+
+test: $(STAMP)
+	$(BIN)/python -m pytest $(T)
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) out .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
