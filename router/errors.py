@@ -96,7 +96,9 @@ class ContextError(PatchbayError):
 class SessionRefused(PatchbayError):
     """`open` refused the session. `retry_after_s` is None where coming back will not help."""
 
-    def __init__(self, kind: RefusalKind, detail: str, retry_after_s: float | None = None, session_id: str = "") -> None:
+    def __init__(
+        self, kind: RefusalKind, detail: str, retry_after_s: float | None = None, session_id: str = ""
+    ) -> None:
         super().__init__(kind, detail, retry_after_s, session_id)
         self.kind, self.detail, self.retry_after_s, self.session_id = kind, detail, retry_after_s, session_id
 

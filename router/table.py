@@ -1,0 +1,249 @@
+"""The compiled route table: immutable, indexed by tenant and region, named by the hash of its content.
+
+    route = conditions → slots (stage: ordered choices, or a split of them) + session settings + policies
+
+Everything that a call does not change is made once, here: merged options, candidates, plans' parts. What the tenant
+(credential) and the region (endpoint) change is made when first needed and kept; the configuration bounds how many
+there are, so a made-up tenant adds none.
+
+Used by  router/choose.py and explain.py (decide), the cluster (`providers`, `pools`, `hosts`, `records`, `version`).
+Raises   nothing: `router.config.load` builds it from a configuration that holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from router.bucket import Arm
+from router.context import RouteContext
+from router.index import Index
+from router.match import BucketIn, Condition, FieldIs, glob, is_glob
+from router.plan import Candidate, Capacity, DefaultCause, Stage
+from router.policy import HostPolicy, PoolPolicy, RecordPolicy
+from router.region import Regions, fits
+from router.settings import SessionSettings
+
+__all__ = ["Choice", "Endpoint", "ProviderSpec", "Route", "RouteTable", "Slot", "Split"]
+
+SHARED = "*"
+"""The owner of a credential that all tenants use."""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One of a vendor's addresses."""
+
+    url: str
+    data_region: str | None = None
+    """Where data sent there stays; None: what the provider says."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProviderSpec:
+    """One provider of the table: an entry of `providers`, or a type that a route names by itself."""
+
+    name: str
+    stage: Stage
+    type: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    endpoints: tuple[tuple[str, Endpoint], ...] = ()
+    """Region pattern and endpoint, most specific first: names, then globs by fixed characters, then file order."""
+    data_region: str | None = None
+    secrets: Mapping[str, str] = field(default_factory=dict)
+    """References by tenant, `*` for the shared one."""
+    capacity: Capacity = field(default_factory=Capacity)
+    _matchers: tuple[tuple[Callable[[str], object], Endpoint], ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        made = tuple((glob(p) if is_glob(p) else p.__eq__, endpoint) for p, endpoint in self.endpoints)
+        object.__setattr__(self, "_matchers", made)
+
+    def owner(self, tenant_id: str) -> str:
+        """Whose credential serves this tenant: its own name, or `*`."""
+        return tenant_id if tenant_id in self.secrets else SHARED
+
+    def endpoint(self, region: str) -> Endpoint | None:
+        """The first endpoint for `region`; None where none fits (or none is given: the type's own)."""
+        for matches, endpoint in self._matchers:
+            if matches(region):
+                return endpoint
+        return None
+
+
+class Choice:
+    """A provider as one route uses it: with its merged options, ready to be a candidate."""
+
+    __slots__ = ("_made", "_same_for_all", "options", "provider")
+
+    def __init__(self, provider: ProviderSpec, options: dict[str, Any]) -> None:
+        self.provider, self.options = provider, options
+        self._made: dict[tuple[str, Endpoint | None], Candidate] = {}
+        own_secrets = any(tenant != SHARED for tenant in provider.secrets)
+        self._same_for_all = None if provider.endpoints or own_secrets else self._make(SHARED, None)
+
+    @property
+    def same_for_all(self) -> Candidate | None:
+        """The candidate, where neither tenant nor region changes it."""
+        return self._same_for_all
+
+    def candidate(self, tenant_id: str, region: str) -> Candidate | None:
+        """The candidate for this caller; None where the provider has endpoints and none for `region`."""
+        if self._same_for_all is not None:
+            return self._same_for_all
+        provider = self.provider
+        endpoint = provider.endpoint(region) if provider.endpoints else None
+        if endpoint is None and provider.endpoints:
+            return None
+        key = (provider.owner(tenant_id), endpoint)
+        made = self._made.get(key)
+        if made is None:
+            # At most (tenants with a secret + 1) × endpoints of these, all named by the configuration.
+            made = self._made[key] = self._make(*key)
+        return made
+
+    def _make(self, owner: str, endpoint: Endpoint | None) -> Candidate:
+        provider = self.provider
+        return Candidate(
+            stage=provider.stage,
+            provider=provider.name,
+            type=provider.type,
+            options=self.options,
+            owner=owner,
+            secret=provider.secrets.get(owner),
+            endpoint=endpoint.url if endpoint else None,
+            data_region=(endpoint.data_region if endpoint else None) or provider.data_region,
+            capacity=provider.capacity,
+        )
+
+
+class Split:
+    """Weighted arms: the caller's key decides which one serves, for ever."""
+
+    __slots__ = ("arms", "by", "salt")
+
+    def __init__(self, by: str, salt: str, arms: Iterable[tuple[Choice, float]]) -> None:
+        self.by, self.salt = by, salt
+        # By name: two arms never tie, and if they did the order of the file would not decide.
+        self.arms = tuple(
+            (Arm(salt, choice.provider.name, weight), choice)
+            for choice, weight in sorted(arms, key=lambda arm: arm[0].provider.name)
+        )
+
+    def winner(self, key: str) -> Choice:
+        best, won = -1.0, self.arms[0][1]
+        for arm, choice in self.arms:
+            score = arm.score(key)
+            if score > best:
+                best, won = score, choice
+        return won
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """One stage of a route: a split's winner if there is one, then the choices in their order."""
+
+    stage: Stage
+    choices: tuple[Choice, ...]
+    split: Split | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """One route, compiled."""
+
+    name: str
+    line: int
+    conditions: tuple[Condition, ...]
+    slots: tuple[Slot, ...]
+    settings: SessionSettings
+    isolation: Literal["packed", "dedicated"] = "packed"
+    residency: tuple[str, ...] = ()
+    max_sessions: int | None = None
+    greeting_varies: bool = field(init=False)
+    """The greeting has `{names}` in it."""
+    fixed_stages: dict[Stage, tuple[Candidate, ...]] | None = field(init=False)
+    """The plan's stages where no caller changes them; shared by all plans, read only."""
+    buckets: tuple[BucketIn, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        put = object.__setattr__
+        put(self, "greeting_varies", "{" in (self.settings.greeting or ""))
+        put(self, "fixed_stages", _fixed(self.slots, self.residency))
+        put(self, "buckets", tuple(c for c in self.conditions if isinstance(c, BucketIn)))
+
+    def asks(self, name: Literal["tenant", "region"]) -> tuple[str, ...] | None:
+        """The values that the route's condition on `name` takes; None where it has none."""
+        for condition in self.conditions:
+            if isinstance(condition, FieldIs) and condition.field == name:
+                return tuple(str(v) for v in condition.pattern.values)
+        return None
+
+
+class RouteTable:
+    """All routes. `version` is the hash of the content: two files that say the same have the same.
+
+    `providers` and `pools` are by provider name; a provider without a pool of its own has `pools["default"]`.
+    """
+
+    __slots__ = ("_index", "default", "hosts", "pools", "providers", "records", "regions", "routes", "version")
+
+    def __init__(
+        self,
+        *,
+        version: str,
+        routes: Iterable[Route],
+        default: Route | None = None,
+        providers: Mapping[str, ProviderSpec],
+        pools: Mapping[str, PoolPolicy] | None = None,
+        hosts: HostPolicy | None = None,
+        records: RecordPolicy | None = None,
+    ) -> None:
+        self.version = version
+        self.routes = tuple(routes)
+        self.default = default
+        self.providers = dict(providers)
+        self.pools = {"default": PoolPolicy(), **(pools or {})}
+        self.hosts = hosts if hosts is not None else HostPolicy()
+        self.records = records if records is not None else RecordPolicy()
+        asked = [(route.asks("tenant"), route.asks("region")) for route in self.routes]
+        self._index = Index(asked)
+        endpoints = (pattern for p in self.providers.values() for pattern, _ in p.endpoints)
+        self.regions = Regions([*(r for _, regions in asked for r in regions or ()), *endpoints])
+
+    def candidates(self, tenant_id: str, region: str) -> Iterable[int]:
+        """Positions in `routes` of those that could match, in file order."""
+        return self._index.candidates(tenant_id, region)
+
+    def pool(self, provider: str) -> PoolPolicy:
+        return self.pools.get(provider, self.pools["default"])
+
+    def default_cause(self, ctx: RouteContext) -> DefaultCause:
+        """Why no route matched: no route for this tenant, none of its routes for this region, or something else."""
+        if not self._index.knows_tenant(ctx.tenant_id):
+            return "tenant"
+        for position in self.candidates(ctx.tenant_id, ctx.region):
+            if all(c.holds(ctx) for c in self.routes[position].conditions if _is_place(c)):
+                return "other"
+        return "region"
+
+
+def _is_place(condition: Condition) -> bool:
+    return isinstance(condition, FieldIs) and condition.field in ("tenant", "region")
+
+
+def _fixed(slots: tuple[Slot, ...], residency: tuple[str, ...]) -> dict[Stage, tuple[Candidate, ...]] | None:
+    stages: dict[Stage, tuple[Candidate, ...]] = {}
+    for slot in slots:
+        made = [choice.same_for_all for choice in slot.choices]
+        candidates = tuple(c for c in made if c is not None and resident(c, residency))
+        if slot.split is not None or len(candidates) < len(made):
+            return None
+        stages[slot.stage] = candidates
+    return stages
+
+
+def resident(candidate: Candidate, residency: tuple[str, ...]) -> bool:
+    """True unless the candidate's data leaves `residency`; one that declares nothing runs on our own nodes."""
+    return candidate.data_region is None or fits(candidate.data_region, residency)
