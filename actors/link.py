@@ -12,18 +12,18 @@ Errors   `connect` raises LinkAuthError, LinkVersionError, LinkProtocolError or 
 from __future__ import annotations
 
 import asyncio
-import logging
 import ssl as tls
 from collections.abc import Callable
 
 from actors.link_auth import VERSION, Acceptor, Dialer, Role
 from actors.link_codec import AudioBatch
 from actors.link_end import MISSED_BEATS, Handler, Limits, Link, LinkStatistics
+from actors.logs import get_logger
 from router.errors import LinkClosed, LinkError
 
 __all__ = ["AudioBatch", "Handler", "Limits", "Link", "LinkServer", "LinkStatistics", "Role", "connect", "serve"]
 
-log = logging.getLogger(__name__)
+log = get_logger("link")
 
 
 class LinkServer:
@@ -41,7 +41,7 @@ class LinkServer:
         if not link.opened and error is not None:
             name = type(error).__name__
             self.refused[name] = self.refused.get(name, 0) + 1
-            log.warning("link from %s refused: %s", link.peer, error.detail)
+            log.warning("link.refused", peer=link.peer, error=name, detail=error.detail)
             if self._on_refused is not None:
                 self._on_refused(error)
 

@@ -15,7 +15,6 @@ Used by  `link.connect` and `link.serve`, which make them.
 from __future__ import annotations
 
 import asyncio
-import logging
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -27,11 +26,12 @@ from actors import link_codec as codec
 from actors.link_auth import MAX_HANDSHAKE_BYTES, Acceptor, Dialer, Role, refusal
 from actors.link_backlog import Backlog
 from actors.link_codec import AudioBatch
+from actors.logs import get_logger
 from router.errors import LinkClosed, LinkError, LinkProtocolError
 
 __all__ = ["Handler", "Limits", "Link", "LinkStatistics"]
 
-log = logging.getLogger(__name__)
+log = get_logger("link")
 
 HANDSHAKE_S = 5.0
 """An unauthenticated socket lives no longer."""
@@ -246,7 +246,7 @@ class Link(asyncio.Protocol):
         except LinkError as error:
             self._end(error)
         except Exception:
-            log.exception("link to %s: its handler failed", self.peer)
+            log.exception("link.handler_failed", peer=self.peer, role=self.role)
             self._end(LinkError(self.peer, "the handler of this link failed"))
 
     def pause_writing(self) -> None:
