@@ -60,6 +60,11 @@ class Attempt:
         """Place the session, or say what to wait for, or why it cannot be."""
         deadline_s = self.started_s + self.limits.deadline_s
         while True:
+            bound = self.plan.max_sessions
+            if bound is not None and books.per_route[self.plan.route] >= bound:
+                return Refusal(
+                    kind="limit", detail=f"route {self.plan.route}: {bound} sessions are open", retry_after_s=5.0
+                )
             found = books.place(self.session_id, self.plan, self.order, fingerprint=self.fingerprint, now_s=now_s)
             if isinstance(found, Placed):
                 return found

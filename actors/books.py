@@ -306,5 +306,9 @@ class Books:
                 self._book(session, lease, key)
         return session
 
+    def address_of(self, host: str) -> str | None:
+        """Where a host listens; None if it is gone."""
+        return next((b.hosts[host].info.address for b in self.hosts.values() if host in b.hosts), None)
+
     def key_by_actor(self) -> dict[str, PoolKey]:
         return {name: pool.key for pool in self.pools.values() for name in pool.actors}

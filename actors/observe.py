@@ -1,0 +1,226 @@
+"""What happened, as records: the code that acts emits them, and knows neither metrics nor logs.
+
+    observer.observe(TurnDone(route=..., endpointing_s=0.52, ...))
+
+`Aggregate` is the observer of a process: it adds records up under bounded label sets until somebody (cluster/metrics)
+takes them away. Without it nothing is kept: `ignore` is an observer too.
+
+    counter    sum of a field, or the number of records         since the last `take`
+    gauge      the last value
+    histogram  the values themselves, at most `SAMPLES` between two takes; more are counted in `overflow`
+
+Units    `_s` seconds, `_ms` milliseconds, as in the field's name; None where it does not apply.
+Labels   come from the records' own fields; a tenant beyond the first `TENANTS` is `other`, since a label set is for
+         ever in the exporter. No session id, call id or actor id is a label.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+__all__ = [
+    "Aggregate", "Lag", "MediaDropped", "Metric", "Observer", "PoolSize", "Record", "RouteMissing", "SessionEnded",
+    "SessionOpening", "SessionRefusal", "SessionStarted", "TurnDone", "Values", "ignore",
+]  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """One fact."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionOpening(Record):
+    """The router answered an `open` with a grant."""
+
+    route: str
+    tenant: str
+    region: str
+    open_s: float
+    """From the call's arrival at the router to its answer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionRefusal(Record):
+    """The router refused an `open`."""
+
+    tenant: str
+    region: str
+    kind: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouteMissing(Record):
+    """The default route was taken, or would have been."""
+
+    cause: str
+    """tenant, region or other."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionStarted(Record):
+    """A host has a session open: every stage is ready."""
+
+    route: str
+    tenant: str
+    region: str
+    setup_s: float
+    """From the caller's `Attach` to `session.opened`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionEnded(Record):
+    route: str
+    tenant: str
+    region: str
+    reason: str
+    duration_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnDone(Record):
+    """A turn was answered. Seconds from the last voiced frame; providers are those that really served."""
+
+    route: str
+    tenant: str
+    region: str
+    stt: str = ""
+    agent: str = ""
+    tts: str = ""
+    endpointing_s: float | None = None
+    stt_final_s: float | None = None
+    agent_first_s: float | None = None
+    tts_first_s: float | None = None
+    total_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MediaDropped(Record):
+    """Frames of 20 ms that a queue let go of, by its declared policy."""
+
+    route: str
+    region: str
+    stage: str
+    frames: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lag(Record):
+    """How late the loop of a process runs."""
+
+    stage: str
+    """`host`, `router`, or the stage of a provider actor."""
+    region: str
+    provider: str
+    p99_ms: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolSize(Record):
+    """A pool as the router's books have it."""
+
+    provider: str
+    region: str
+    stage: str
+    owner: str
+    actors: int
+    streams: int
+    capacity: int
+
+
+class Observer(Protocol):
+    """Whoever is told. Never waits, never raises."""
+
+    def observe(self, record: Record) -> None: ...
+
+
+class _Ignore:
+    def observe(self, record: Record) -> None:
+        """Nothing is kept."""
+
+
+ignore: Observer = _Ignore()
+
+Kind = Literal["counter", "gauge", "histogram"]
+Labels = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metric:
+    """One row of the table of metrics (cluster/metrics.py): which field of which record it shows."""
+
+    name: str
+    kind: Kind
+    unit: str
+    description: str
+    record: type[Record]
+    value: str | None = None
+    """Field; None counts the records."""
+    labels: tuple[str, ...] = ()
+    """Fields of the record, which are also the label names."""
+    buckets: tuple[float, ...] = ()
+    """Upper bounds of a histogram."""
+
+
+@dataclass(frozen=True, slots=True)
+class Values:
+    """What came together of one metric under one label set since the last `take`."""
+
+    metric: Metric
+    labels: Mapping[str, str]
+    values: Sequence[float]
+    """One value for a counter (its increase) and a gauge; each sample for a histogram."""
+
+
+TENANTS = 50
+"""Tenants with a label of their own, per process: each multiplies the series of every metric that has the label."""
+SAMPLES = 4096
+"""Samples of one histogram and label set between two takes: a busy host ends some hundred turns in 5 s."""
+
+
+class Aggregate:
+    """The observer of a process: adds up, hands over, forgets."""
+
+    def __init__(self, table: Sequence[Metric], *, tenants: int = TENANTS) -> None:
+        self.overflow = 0
+        self._rows: dict[type[Record], list[Metric]] = {}
+        for row in table:
+            self._rows.setdefault(row.record, []).append(row)
+        self._values: dict[tuple[str, Labels], tuple[Metric, list[float]]] = {}
+        self._tenants: set[str] = set()
+        self._most_tenants = tenants
+
+    def observe(self, record: Record) -> None:
+        for metric in self._rows.get(type(record), ()):
+            value = 1.0 if metric.value is None else getattr(record, metric.value)
+            if value is None:
+                continue
+            labels = tuple(self._label(name, getattr(record, name)) for name in metric.labels)
+            _, values = self._values.setdefault((metric.name, labels), (metric, []))
+            if metric.kind == "histogram":
+                if len(values) < SAMPLES:
+                    values.append(float(value))
+                else:
+                    self.overflow += 1
+            elif metric.kind == "counter" and values:
+                values[0] += value
+            else:
+                values[:] = [float(value)]
+
+    def take(self) -> list[Values]:
+        """Everything since the last take, which begins anew."""
+        taken, self._values = self._values, {}
+        return [
+            Values(metric, dict(zip(metric.labels, labels, strict=True)), values)
+            for (_, labels), (metric, values) in taken.items()
+        ]
+
+    def _label(self, name: str, value: str) -> str:
+        if name != "tenant" or value in self._tenants:
+            return value
+        if len(self._tenants) < self._most_tenants:
+            self._tenants.add(value)
+            return value
+        return "other"
