@@ -57,7 +57,7 @@ def fallback(ctx: RouteContext, table: RouteTable, live_regions: Collection[str]
 _CAUSES: dict[DefaultCause, str] = {
     "tenant": "no route is for tenant {ctx.tenant_id}",
     "region": "no route for tenant {ctx.tenant_id} is for region {ctx.region}",
-    "other": "no route for tenant {ctx.tenant_id} in region {ctx.region} takes these features and attributes",
+    "other": "no route for tenant {ctx.tenant_id} in region {ctx.region} takes this call",
 }
 
 

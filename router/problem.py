@@ -44,6 +44,7 @@ class Problems:
         self._source, self._line_of = source, line_of
         self._found: dict[Problem, None] = {}
         self._left_out = 0
+        self.has_errors = False
 
     def error(self, path: Path, detail: str) -> None:
         self._add("error", path, detail)
@@ -52,17 +53,17 @@ class Problems:
         self._add("warning", path, detail)
 
     def _add(self, severity: Literal["error", "warning"], path: Path, detail: str) -> None:
-        problem = Problem(severity, self._source, self._line_of(path), dotted(path), detail)
+        self.add(Problem(severity, self._source, self._line_of(path), dotted(path), detail))
+
+    def add(self, problem: Problem) -> None:
+        """Keep it, once; beyond the bound the first error is kept, and of the rest the number."""
         if problem in self._found:
             return
-        if len(self._found) >= MAX_PROBLEMS and (severity == "warning" or self.has_errors):
+        if len(self._found) >= MAX_PROBLEMS and (problem.severity == "warning" or self.has_errors):
             self._left_out += 1
         else:
             self._found[problem] = None
-
-    @property
-    def has_errors(self) -> bool:
-        return any(p.severity == "error" for p in self._found)
+            self.has_errors |= problem.severity == "error"
 
     def in_order(self) -> tuple[Problem, ...]:
         """By line; the first of a line first."""
