@@ -20,7 +20,7 @@ from actors.formats import AudioFormat
 from actors.resample import Resampler
 from router.errors import AudioError
 
-__all__ = ["CHUNK_MAX_S", "Decoder", "Encoder"]
+__all__ = ["CHUNK_MAX_S", "Decoder", "Encoder", "Resampler"]
 
 CHUNK_MAX_S = 1.0
 _LAW_DECODERS: dict[str, Callable[[bytes], bytes]] = {"mulaw": g711.mulaw_decode, "alaw": g711.alaw_decode}

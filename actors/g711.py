@@ -26,7 +26,8 @@ _A_ENDS = np.array([0x1F, 0x3F, 0x7F, 0xFF, 0x1FF, 0x3FF, 0x7FF, 0xFFF])
 
 def _all_samples() -> Array:
     """Every 16-bit sample, in the order of its bits read as unsigned."""
-    return np.arange(65536, dtype=np.uint16).view(np.int16).astype(np.int32)
+    bits: Array = np.arange(65536, dtype=np.uint16)
+    return bits.view(np.int16).astype(np.int32)
 
 
 def _mulaw_encode_table() -> Array:
@@ -35,7 +36,8 @@ def _mulaw_encode_table() -> Array:
     magnitude = np.minimum(np.abs(sample), _MU_CLIP_14) + _MU_BIAS_14
     segment = np.searchsorted(_MU_ENDS, magnitude)
     code = (segment << 4) | ((magnitude >> (segment + 1)) & 0xF)
-    return (np.where(segment >= 8, 0x7F, code) ^ sign_mask).astype(np.uint8)
+    table: Array = (np.where(segment >= 8, 0x7F, code) ^ sign_mask).astype(np.uint8)
+    return table
 
 
 def _alaw_encode_table() -> Array:
@@ -45,7 +47,8 @@ def _alaw_encode_table() -> Array:
     segment = np.searchsorted(_A_ENDS, magnitude)
     shift = np.where(segment < 2, 1, segment)
     code = (segment << 4) | ((magnitude >> shift) & 0xF)
-    return (np.where(segment >= 8, 0x7F, code) ^ sign_mask).astype(np.uint8)
+    table: Array = (np.where(segment >= 8, 0x7F, code) ^ sign_mask).astype(np.uint8)
+    return table
 
 
 def _mulaw_decode_table() -> Array:
@@ -60,7 +63,8 @@ def _alaw_decode_table() -> Array:
     segment = (code & 0x70) >> 4
     step = ((code & 0x0F) << 4) + np.where(segment == 0, 8, 0x108)
     magnitude = step << np.maximum(segment - 1, 0)
-    return np.where(code & 0x80, magnitude, -magnitude).astype("<i2")
+    table: Array = np.where(code & 0x80, magnitude, -magnitude).astype("<i2")
+    return table
 
 
 _MU_ENCODE, _MU_DECODE = _mulaw_encode_table(), _mulaw_decode_table()

@@ -1,0 +1,95 @@
+"""Is this frame speech? The voice detector of WebRTC, one per stream, since it adapts to its line.
+
+Cost      2 microseconds per frame of 20 ms at 16 kHz; a new detector 0.3 microseconds.
+Options   `mode` 0 (anything might be speech) to 3 (only what surely is).
+Frames    20 ms at 8, 16, 32 or 48 kHz. One that is not, or of a stream that is not attached, is unvoiced and counted:
+          a batch carries many sessions, and one of them must not end the others.
+Source    https://webrtc.googlesource.com/src/+/main/common_audio/vad
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+import webrtcvad
+from annotated_types import Ge, Le
+
+from actors.formats import FRAME_MS
+from actors.providers import options as stream_options
+from actors.providers.interface import Options, StreamSpec, VadCapabilities
+from actors.secrets import Secret
+from router.errors import ProviderError
+
+__all__ = ["Provider", "WebrtcOptions"]
+
+TYPE = "webrtc"
+_RATES_HZ = (16000, 8000, 32000, 48000)
+
+
+class WebrtcOptions(Options):
+    mode: Annotated[int, Ge(0), Le(3)] = 2
+    """2 finds the ends of words on a telephone line and leaves breath out; 3 loses soft first consonants."""
+
+
+class _Line:
+    """One stream's detector."""
+
+    __slots__ = ("detector", "frame_bytes", "mode", "rate_hz")
+
+    def __init__(self, mode: int, rate_hz: int) -> None:
+        self.mode, self.rate_hz = mode, rate_hz
+        self.frame_bytes = rate_hz * FRAME_MS // 1000 * 2
+        self.detector: Any = webrtcvad.Vad(mode)
+
+
+class Provider:
+    """Voice detection for many streams. `bad_frames` counts what was of no stream or of a wrong length."""
+
+    Options = WebrtcOptions
+
+    @classmethod
+    def capabilities(cls, options: Mapping[str, Any]) -> VadCapabilities:
+        stream_options.parse(WebrtcOptions, TYPE, options)
+        return VadCapabilities(rates_hz=_RATES_HZ, streams_per_actor=1000)
+
+    def __init__(self, options: Mapping[str, Any], secret: Secret | None = None, endpoint: str | None = None) -> None:
+        self.options = stream_options.parse(WebrtcOptions, TYPE, options)
+        self.bad_frames = 0
+        self._lines: dict[int, _Line] = {}
+
+    async def warm(self) -> None:
+        """Nothing: a detector is made in no time."""
+
+    async def probe(self) -> None:
+        """Nothing: it runs in this process."""
+
+    async def close(self) -> None:
+        self._lines.clear()
+
+    def attach(self, spec: StreamSpec) -> None:
+        known = stream_options.parse(WebrtcOptions, TYPE, dict(self.options), spec.options)
+        if spec.rate_hz not in _RATES_HZ:
+            taken = ", ".join(str(rate_hz) for rate_hz in sorted(_RATES_HZ))
+            raise ProviderError(TYPE, "config", f"audio at {spec.rate_hz} Hz; {taken} Hz are taken")
+        self._lines[spec.stream] = _Line(known.mode, spec.rate_hz)
+
+    def detach(self, stream: int) -> None:
+        self._lines.pop(stream, None)
+
+    def reset(self, stream: int) -> None:
+        """Forget what the line sounds like."""
+        line = self._lines.get(stream)
+        if line is not None:
+            line.detector = webrtcvad.Vad(line.mode)
+
+    def classify(self, streams: Sequence[int], frames: Sequence[bytes | memoryview]) -> Sequence[bool]:
+        lines, bits = self._lines, []
+        for stream, frame in zip(streams, frames, strict=True):
+            line = lines.get(stream)
+            if line is None or len(frame) != line.frame_bytes:
+                self.bad_frames += 1
+                bits.append(False)
+            else:
+                bits.append(line.detector.is_speech(frame, line.rate_hz))
+        return bits
