@@ -373,6 +373,11 @@ class TurnLaw:
         turn = self._turn.text if self._turn else ""
         return f"{turn} {self._partial}".strip()
 
+    @property
+    def resume_pending(self) -> bool:
+        """A reply is held while the caller speaks: `voiced` is wanted for each voiced frame."""
+        return self.reply is ReplyState.HELD
+
     def voiced(self, last_voiced_s: float) -> list[Order]:
         """While a reply is held: the caller has been voiced up to here. Long enough, and it is a barge-in."""
         if self.reply is ReplyState.HELD and self.caller is CallerState.SPEAKING:

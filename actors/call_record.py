@@ -1,0 +1,85 @@
+"""What one call was: collected while it runs, written once when it ends. No text longer than it was, no secret.
+
+Units    seconds and characters per provider; latencies as the events gave them. Bounded: the first `MAX_TURNS` turns
+         and replies are kept whole, the rest only counted.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from actors.events import Dropped, Event, ProviderChanged, SessionOpened, TranscriptFinal, TurnEnded, TurnLatency, VoiceStopped
+from router.plan import RoutePlan
+
+__all__ = ["MAX_TURNS", "CallRecord"]
+
+MAX_TURNS = 500
+
+
+class CallRecord:
+    """Fed with every event; `stats` is what `session.closed` carries and the record holds."""
+
+    def __init__(self, session_id: str, plan: RoutePlan, trace: str | None) -> None:
+        self._head = {
+            "session_id": session_id,
+            "tenant": plan.tenant_id,
+            "region": plan.region,
+            "route": plan.route,
+            "version": plan.version,
+            "trace": trace,
+        }
+        self.served: dict[str, list[str]] = {}
+        self.turns: dict[int, str] = {}
+        self.replies: list[dict[str, Any]] = []
+        self.latencies: list[dict[str, Any]] = []
+        self.dropped_ms: Counter[str] = Counter()
+        self.amounts: dict[str, Counter[str]] = {}
+        self.counts: Counter[str] = Counter()
+
+    def use(self, provider: str, **amounts: float) -> None:
+        """Seconds of audio, characters, tokens that a provider was given or gave."""
+        self.amounts.setdefault(provider, Counter()).update(amounts)
+
+    def see(self, event: Event) -> None:
+        if isinstance(event, SessionOpened):
+            self.served = {stage: [name] for stage, name in event.providers.items()}
+        elif isinstance(event, ProviderChanged):
+            self.served.setdefault(event.stage, [event.before]).append(event.after)
+        elif isinstance(event, TranscriptFinal):
+            self.counts["finals"] += 1
+        elif isinstance(event, TurnEnded):
+            self.counts["turns"] += not event.revision
+            if len(self.turns) < MAX_TURNS or event.turn_id in self.turns:
+                self.turns[event.turn_id] = event.text
+        elif isinstance(event, VoiceStopped):
+            self._reply(event)
+        elif isinstance(event, TurnLatency):
+            if len(self.latencies) < MAX_TURNS:
+                self.latencies.append(
+                    {k: getattr(event, k) for k in ("turn_id", "endpoint", "stt_final", "agent_first", "tts_first", "total")}
+                )
+        elif isinstance(event, Dropped):
+            self.dropped_ms[f"{event.stage}/{event.policy}"] += round(event.ms)
+
+    def _reply(self, event: VoiceStopped) -> None:
+        self.counts["replies"] += 1
+        self.counts[f"replies_{event.why}"] += 1
+        if len(self.replies) < MAX_TURNS:
+            self.replies.append(
+                {"reply_id": event.reply_id, "said": event.said, "heard": event.heard, "why": event.why,
+                 "estimated": event.estimated}
+            )  # fmt: skip
+
+    def stats(self, **more: Any) -> dict[str, Any]:
+        return {
+            **self._head,
+            "providers": self.served,
+            "counts": dict(self.counts),
+            "turns": [{"turn_id": k, "text": v} for k, v in self.turns.items()],
+            "replies": self.replies,
+            "latencies": self.latencies,
+            "used": {name: {k: round(v, 3) for k, v in amounts.items()} for name, amounts in self.amounts.items()},
+            "dropped_ms": dict(self.dropped_ms),
+            **more,
+        }

@@ -1,0 +1,681 @@
+"""One call: facts in, orders out. The shell around the turn law, a passive object that its host steps.
+
+    caller audio, ops ──► VoiceSession ◄── events of the stages
+                               │
+           events, reply audio ▼ to the outlet; ops and audio to the stages
+
+Nothing in here waits, sleeps or makes a task: the host calls `caller_audio`, `caller_op` and, once `wake_s` has come,
+`tick`; the stages call back through their slots. An exception ends this session alone (the host sees to that).
+
+Clocks   media position (`ear.at_s`) for the law; session time (the loop's, or the media position in lock-step) for
+         pacing; loop time for what providers owe. Source: conversation model, section 1.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, Protocol
+
+from actors import events as ev
+from actors import turn_law as law
+from actors import wire
+from actors.call_record import CallRecord
+from actors.ear import CONCEAL_AFTER_S, Ear
+from actors.formats import FRAME_MS, AudioFormat
+from actors.listening import Listening
+from actors.observe import MediaDropped, Observer, SessionEnded, SessionStarted, TurnDone, ignore
+from actors.providers import interface as pi
+from actors.speaking import Speaking
+from actors.stage_slot import Connector, StageSlot
+from router.plan import Candidate, RoutePlan, Stage
+
+__all__ = ["FALLBACKS", "Mode", "Outlet", "VoiceSession"]
+
+Mode = Literal["live", "file", "lockstep"]
+FALLBACKS: Mapping[str, str] = {"vad": "energy", "turn": "silence"}
+"""What serves in the host's own process when every candidate of the stage has failed."""
+_ASSESS_S = 0.1  # no answer of the turn detector by then: the default wait
+_MODEL_END_S = 1.5  # silence a speech-to-speech model is given after the input ended, to notice the end of a turn
+_MODEL_END_MAX_S = 10.0
+_LOCKSTEP_BURST = 50  # frames of silence at once, so that a host's loop is not kept
+
+
+class Outlet(Protocol):
+    """The caller's side, as the session sees it. Never waits."""
+
+    def event(self, event: ev.Event) -> None: ...
+
+    def audio(self, reply_id: int, pos: int, pcm: bytes) -> None:
+        """Reply audio in the caller's format; `pos` in samples from the reply's start."""
+        ...
+
+    def accept(self) -> None:
+        """Everything that the caller has sent so far was taken: its credit comes back."""
+        ...
+
+    def closed(self, record: dict[str, Any]) -> None:
+        """After `session.closed`: the call record is complete."""
+        ...
+
+
+class VoiceSession:
+    """One caller's session. `start` opens its stages; `closed` tells when it is over; `wake_s` when to `tick`."""
+
+    def __init__(
+        self,
+        session_id: str,
+        plan: RoutePlan,
+        connector: Connector,
+        capabilities: Callable[[Candidate], pi.Capabilities],
+        outlet: Outlet,
+        clock: Callable[[], float],
+        *,
+        audio_in: AudioFormat | None = None,
+        audio_out: AudioFormat | None = None,
+        mode: Mode = "live",
+        trace: str | None = None,
+        observer: Observer = ignore,
+    ) -> None:
+        self.session_id, self.plan, self.mode = session_id, plan, mode
+        self.audio_in = audio_in or AudioFormat()
+        self.audio_out = audio_out or self.audio_in
+        self.closed = self.opened = False
+        self.attached = True
+        self.wake_s = 0.0
+        self._outlet, self._clock, self._trace, self._observer = outlet, clock, trace, observer
+        self._started_s = clock()
+        self._capabilities, self._connector = capabilities, connector
+        self._n = 0
+        self._orders: deque[law.Order] = deque()
+        self._obeying = self._stepping = False
+        self._dropped: dict[tuple[str, str], float] = {}
+        self._dropped_since_s = 0.0
+        self._close_due_s: float | None = None
+        self._input_end_at_s: float | None = None
+        self._waiting_end = self._closing = False
+        self._assess_due_s: float | None = None
+        self._final_s: float | None = None
+        self._failing: ev.CloseReason | None = None
+        self.record = CallRecord(session_id, plan, trace)
+        self._build()
+
+    def _build(self) -> None:
+        stages = self.plan.stages
+        self.is_model = "s2s" in stages
+        self.slots: dict[Stage, StageSlot] = {}
+        model_vad = getattr(self._capabilities(stages["s2s"][0]), "vad", "server") if self.is_model else "local"
+        for stage, candidates in stages.items():
+            if self.is_model and (stage not in ("s2s", "vad") or (stage == "vad" and model_vad == "server")):
+                continue
+            chain = self._with_fallback(stage, candidates)
+            self.slots[stage] = StageSlot(stage, chain, self._connector, self, self._spec, self._clock)
+        words = self.slots["s2s" if self.is_model else "stt"]
+        main = self._capabilities(words.candidate)
+        rate_hz = main.rates_hz[0] if main.rates_hz else 16_000
+        self.ear = Ear(self.audio_in, rate_hz, self.plan.settings.replay_s, self._clock())
+        self.law = law.TurnLaw(self.plan.settings, authority="s2s" if self.is_model else "local")
+        self._listen = Listening(
+            self.plan.settings, self.law, self.ear, self.slots.get("vad"), words, self.obey, self._heard_ms, self._clock
+        )
+        agent = self.slots.get("agent")
+        self._speak = Speaking(
+            self, self.plan.settings, self.law, self.audio_out, agent, self.slots.get("tts"), self.slots.get("s2s"),
+            self.record, self._clock,
+            client_agent=agent is not None and getattr(self._capabilities(agent.candidate), "client", False),
+            capabilities=lambda slot: self._capabilities(slot.candidate),
+        )  # fmt: skip
+        self._tell_final_p99(words)
+
+    def _with_fallback(self, stage: Stage, candidates: tuple[Candidate, ...]) -> tuple[Candidate, ...]:
+        last = FALLBACKS.get(stage)
+        if last is None or candidates[-1].type == last:
+            return candidates
+        return (*candidates, Candidate(stage=stage, provider=last, type=last))
+
+    def _tell_final_p99(self, words: StageSlot) -> None:
+        self._listen.final_p99_s = getattr(self._capabilities(words.candidate), "final_p99_s", 1.0)
+
+    def _spec(self, slot: StageSlot, candidate: Candidate) -> pi.StreamSpec:
+        rates = self._capabilities(candidate).rates_hz
+        rate_hz = self.ear.rate_hz if not rates or (self.ear.rate_hz in rates and slot.stage != "tts") else rates[0]
+        pos, ring = 0, self.ear.ring
+        if slot.stage == "vad" and self._listen.vad is not None:
+            pos = self._listen.vad.restart(max(self._listen.vad_pos, ring.start), rate_hz)
+        elif slot.stage in ("stt", "s2s"):
+            pos = self._listen.words.restart(ring.end if self.opened else ring.start, rate_hz)
+        return pi.StreamSpec(
+            stream=0, epoch=slot.epoch, session_id=self.session_id, tenant_id=self.plan.tenant_id, rate_hz=rate_hz,
+            pos=pos, options=candidate.options, trace=self._trace,
+        )  # fmt: skip
+
+    # ---------------------------------------------------------------------------------------------- from the host
+
+    def start(self) -> None:
+        """Open the stages; `session.opened` follows when each has a ready candidate."""
+        for slot in self.slots.values():
+            slot.open()
+        self._step()
+
+    def caller_audio(self, chunk: bytes | memoryview) -> None:
+        """Audio in the caller's format, any chunking. Raises AudioError for what cannot be taken."""
+        if self.closed or self.ear.ended:
+            return
+        listen = self._listen
+        for pos, frame in self.ear.hear(chunk, self._clock()):
+            listen.frame(pos, frame)
+        if listen.words.sent < self.ear.pos:
+            self.wake_s = 0.0
+        self._step()
+
+    def caller_op(self, op: ev.Op) -> None:
+        handler = _OPS.get(type(op))
+        if handler is not None and not self.closed:
+            handler(self, op)
+            self._step()
+
+    def tick(self) -> None:
+        """Time has passed: silence for a mute caller, pacing, deadlines. Sets the next `wake_s`."""
+        if self.closed:
+            return
+        now_s = self._clock()
+        if self.opened and self.mode != "lockstep" and (self.mode == "live" or self.ear.ended):
+            for pos, frame in self.ear.conceal(now_s):
+                self._listen.frame(pos, frame)
+        for slot in tuple(self.slots.values()):
+            if slot.due_s is not None:
+                slot.tick(now_s)
+        self._deadlines(now_s)
+        self._let_go()
+        self._step()
+        self._set_wake(now_s)
+
+    def detach(self) -> None:
+        """The caller's connection broke: the reply stops where it is until somebody comes back."""
+        self.attached = self._speak.attached = False
+        reply = self._speak.current
+        if reply is not None and not reply.mouth.held:
+            reply.mouth.hold(self.session_s())
+        self._close_due_s = self._clock() + self.plan.settings.resume_s
+        self.wake_s = 0.0
+
+    def attach(self) -> None:
+        """The caller is here again."""
+        self.attached = self._speak.attached = True
+        self._close_due_s = None
+        reply = self._speak.current
+        if reply is not None and reply.mouth.held and self.law.reply is not law.ReplyState.HELD:
+            reply.mouth.resume(self.session_s())
+        self._step()
+
+    def close(self, reason: ev.CloseReason) -> None:
+        """End now."""
+        if self.closed:
+            return
+        if self._speak.current is not None and self.law.current is not None:
+            self.law.closing()
+            self._speak.fail(self._speak.current.id)
+        self._flush_dropped()
+        self.closed = True
+        for slot in self.slots.values():
+            slot.close(drain=False)
+        duration_s = round(self._clock() - self._started_s, 3)
+        self._count_audio()
+        stats = self.record.stats(
+            reason=reason, duration_s=duration_s, media_s=round(self.ear.at_s, 3), repairs=self.ear.repairs,
+            concealed_ms=round(self.ear.concealed_ms), stale=self.law.stale + sum(s.stale for s in self.slots.values()),
+        )  # fmt: skip
+        self._send_event(ev.SessionClosed, reason=reason, stats=stats)
+        self._observer.observe(SessionEnded(**self._labels(), reason=reason, duration_s=duration_s))
+        self._outlet.closed(stats)
+
+    # ------------------------------------------------------------------------------------------------- stepping
+
+    def session_s(self) -> float:
+        return self.ear.at_s if self.mode == "lockstep" else self._clock()
+
+    def at_s(self) -> float:
+        return self.ear.at_s
+
+    def _heard_ms(self) -> float:
+        return self._speak.heard_ms()
+
+    def obey(self, orders: list[law.Order]) -> None:
+        """Carry out the law's orders: all of one fact before those of the next."""
+        self._orders.extend(orders)
+        if self._obeying:
+            return
+        self._obeying = True
+        try:
+            while self._orders and not self.closed:
+                order = self._orders.popleft()
+                _ORDERS[type(order)](self, order)
+        finally:
+            self._obeying = False
+
+    def _step(self) -> None:
+        """After anything happened: what is due by media time, what may leave, who may speak next."""
+        if self._stepping or self.closed:
+            return
+        self._stepping = True
+        try:
+            self._advance()
+            for _ in range(_LOCKSTEP_BURST):
+                if self.closed or not self._may_add_silence():
+                    break
+                self._listen.frame(*self.ear.add_silence())
+                self._advance()
+        finally:
+            self._stepping = False
+        if self.closed:
+            return
+        if self._speak.current is not None:
+            self.wake_s = 0.0
+        if self._accepts():
+            self._outlet.accept()
+
+    def _advance(self) -> None:
+        at_s = self.ear.at_s
+        due_s = self.law.due_s
+        while due_s is not None and at_s >= due_s and not self.closed:
+            self.obey(self.law.tick(at_s))
+            again_s = self.law.due_s
+            due_s = None if again_s == due_s else again_s
+        self._speak.speak()
+        self._speak.next()
+        if self._input_end_at_s is not None and at_s >= self._input_end_at_s:
+            self._end_model_input(at_s)
+        if self._failing is not None and not self._obeying:
+            self.close(self._failing)
+
+    def _may_add_silence(self) -> bool:
+        return self.mode == "lockstep" and self.ear.ended and self.opened and not self._awaits()
+
+    def _awaits(self) -> bool:
+        """Lock-step: time stands still until this has been answered."""
+        if not self.opened or any(slot.state == "opening" for slot in self.slots.values()):
+            return True
+        return self._listen.awaits or self._assess_due_s is not None or self._speak.awaits
+
+    def _accepts(self) -> bool:
+        if self.mode == "live":
+            return True
+        if self.mode == "lockstep":
+            return not self._awaits()
+        return self._listen.words.lag < self.ear.rate_hz  # a second behind: a file waits
+
+    def _set_wake(self, now_s: float) -> None:
+        dues = [slot.due_s for slot in self.slots.values()]
+        dues += [self._listen.final_due_s, self._close_due_s, self._assess_due_s, self._speak.agent_due_s]
+        reply = self._speak.current
+        if reply is not None:
+            dues.append(reply.voice_due_s)
+            if self.mode != "lockstep":
+                dues.append(reply.mouth.due_s(now_s))
+        if self.opened and (self.mode == "live" or self.ear.ended):
+            dues.append(now_s if self.ear.concealing else self.ear.last_s + CONCEAL_AFTER_S)
+        if self._listen.words.lag:
+            dues.append(now_s + 0.1)
+        if self._dropped:
+            dues.append(self._dropped_since_s + 1.0)
+        self.wake_s = min((d for d in dues if d is not None), default=now_s + 1.0)
+
+    def _deadlines(self, now_s: float) -> None:
+        listen, speak = self._listen, self._speak
+        if listen.final_due_s is not None and now_s >= listen.final_due_s:
+            listen.final_missing()
+            self._after_final()
+        if self._assess_due_s is not None and now_s >= self._assess_due_s:
+            self._assess_due_s = None
+        if speak.agent_due_s is not None and now_s >= speak.agent_due_s:
+            speak.agent_due_s = None
+            self.slots["agent"].fail(pi.Fault(kind="stall", detail="text was asked for and none came"))
+        reply = speak.current
+        if reply is not None and reply.voice_due_s is not None and now_s >= reply.voice_due_s:
+            reply.voice_due_s = None
+            if reply.voice_busy and "tts" in self.slots:
+                self.slots["tts"].fail(pi.Fault(kind="stall", detail="text was given and no audio came"))
+        if self._close_due_s is not None and now_s >= self._close_due_s:
+            self.close("caller_closed" if self._closing else "lost")
+
+    # --------------------------------------------------------------------------------------------------- events
+
+    def emit(self, event: type[ev.Event], /, **fields: Any) -> None:
+        if not self.closed:
+            self._send_event(event, **fields)
+
+    def _send_event(self, cls: type[ev.Event], /, **fields: Any) -> None:
+        self._n += 1
+        t = round(self.session_s() - (0.0 if self.mode == "lockstep" else self._started_s), 6)
+        event = cls(session_id=self.session_id, n=self._n, t=t, **fields)
+        self.record.see(event)
+        self._outlet.event(event)
+
+    def send_audio(self, reply_id: int, pos: int, pcm: bytes) -> bool:
+        self._outlet.audio(reply_id, pos, pcm)
+        return True
+
+    def turn_answered(self, event: dict[str, Any]) -> None:
+        stages = {s: self.slots[s].provider for s in ("stt", "agent", "tts") if s in self.slots}
+        if self.is_model:
+            stages = dict.fromkeys(("stt", "agent", "tts"), self.slots["s2s"].provider)
+        self._observer.observe(
+            TurnDone(
+                **self._labels(), **stages, endpointing_s=event["endpoint"], stt_final_s=event["stt_final"],
+                agent_first_s=event["agent_first"], tts_first_s=event["tts_first"], total_s=event["total"],
+            )
+        )  # fmt: skip
+
+    def _labels(self) -> dict[str, str]:
+        return {"route": self.plan.route, "tenant": self.plan.tenant_id, "region": self.plan.region}
+
+    def _let_go(self) -> None:
+        """What a stage is too far behind to be given: declared, counted, told once a second at most."""
+        dropped = self._listen.drop_stale(self.opened, self.mode == "live")
+        ring = self.ear.ring
+        if ring.dropped:
+            dropped["replay"] = ring.dropped * 1000 / self.ear.rate_hz
+            ring.dropped = 0
+        for stage, ms in dropped.items():
+            self.count_dropped(stage, ms, "drop_oldest")
+        if self._dropped and self._clock() - self._dropped_since_s >= 1.0:
+            self._flush_dropped()
+
+    def count_dropped(self, stage: str, ms: float, policy: str) -> None:
+        """Audio was let go of, here or on its way to or from here."""
+        if not self._dropped:
+            self._dropped_since_s = self._clock()
+        self._dropped[stage, policy] = self._dropped.get((stage, policy), 0.0) + ms
+
+    def _flush_dropped(self) -> None:
+        for (stage, policy), ms in self._dropped.items():
+            self.emit(ev.Dropped, stage=stage, ms=round(ms, 3), policy=policy)
+            frames = round(ms / FRAME_MS)
+            self._observer.observe(
+                MediaDropped(route=self.plan.route, region=self.plan.region, stage=stage, frames=frames)
+            )
+        self._dropped.clear()
+
+    def _count_audio(self) -> None:
+        for stage in ("stt", "s2s"):
+            slot = self.slots.get(stage)
+            if slot is not None:
+                self.record.use(slot.provider, input_s=round(self.ear.at_s, 3))
+
+    # ------------------------------------------------------------------------------------------- from the stages
+
+    def stage_ready(self, slot: StageSlot) -> None:
+        self._listen.pump()
+        if not self.opened and all(s.state == "ready" for s in self.slots.values()):
+            self.opened = True
+            now_s = self._clock()
+            self.ear.last_s = now_s
+            self._observer.observe(SessionStarted(**self._labels(), setup_s=now_s - self._started_s))
+            served = {stage: s.provider for stage, s in self.slots.items()}
+            self.emit(
+                ev.SessionOpened, route=self.plan.route, version=self.plan.version, providers=served, trace=self._trace
+            )
+            self._speak.opened()
+        self.wake_s = 0.0
+        self._step()
+
+    def stage_voiced(self, pos: int, voiced: bool) -> None:
+        self._listen.voiced(pos, voiced)
+        if self.mode == "lockstep":
+            self._step()
+
+    def stage_accepted(self, slot: StageSlot) -> None:
+        if self._listen.words.lag:
+            self._listen.pump()
+        if self.mode != "live":
+            self._step()
+
+    def stage_event(self, slot: StageSlot, event: pi.ProviderEvent) -> None:
+        if self.closed:
+            return
+        if isinstance(event, pi.Usage):
+            self.record.use(slot.provider, **event.amounts)
+        elif slot.stage == "stt":
+            self._stt_event(slot, event)
+        elif slot.stage == "agent":
+            self._speak.agent_event(event)
+        elif slot.stage == "tts":
+            self._speak.voice_event(event)
+        elif slot.stage == "s2s":
+            self._model_event(slot, event)
+        elif slot.stage == "turn" and isinstance(event, pi.Assessment):
+            self._assess_due_s = None
+            self.obey(self.law.assessed(event.utt, event.p_complete, event.wait_s, self.ear.at_s))
+        self._step()
+
+    def stage_changed(self, slot: StageSlot, before: str, why: str) -> None:
+        self.emit(ev.ProviderChanged, stage=slot.stage, before=before, after=slot.provider, why=why)
+        if slot.stage in FALLBACKS and slot.candidate.type == FALLBACKS[slot.stage]:
+            self.emit(ev.Degraded, stage=slot.stage, detail=f"every candidate failed; {slot.provider} stands in")
+        if slot.stage in ("stt", "s2s"):
+            self._tell_final_p99(slot)
+            self._listen.final_missing()
+            self._after_final()
+        if slot.stage == "agent":
+            self._speak.agent_changed()
+        elif slot.stage == "tts":
+            self._speak.voice_changed()
+        elif slot.stage == "turn":
+            self._assess_due_s = None
+        elif slot.stage == "s2s" and self.opened:
+            self._tell_history(slot)
+        self.wake_s = 0.0
+
+    def _tell_history(self, slot: StageSlot) -> None:
+        """The next model knows what was said: the history as text."""
+        if self._speak.current is not None:
+            self._speak.fail(self._speak.current.id)
+        for item in self._speak.history.items():
+            role = item.role if item.role in ("user", "agent") else "system"
+            text = item.said if item.heard is None else item.heard
+            slot.send(wire.S2sInject(role=role, text=text))
+
+    def stage_exhausted(self, slot: StageSlot, fault: pi.Fault) -> None:
+        if slot.stage in FALLBACKS and self.opened:
+            self._assess_due_s = None
+            return  # without a turn detector the default wait holds
+        self.emit(
+            ev.ErrorEvent, stage=slot.stage, provider=slot.provider, kind=fault.kind, detail=fault.detail, fatal=True,
+            retry_after=fault.retry_after_s,
+        )  # fmt: skip
+        self._failing = "error" if self.opened else "open_failed"
+        self.wake_s = 0.0
+
+    def _stt_event(self, slot: StageSlot, event: pi.ProviderEvent) -> None:
+        at_s = self.ear.at_s
+        if isinstance(event, pi.Partial):
+            if event.text:
+                self.emit(ev.TranscriptPartial, utterance_id=event.utt or self.law.utt, text=event.text)
+            self._listen.partial(event)
+        elif isinstance(event, pi.Final):
+            self._final(slot, event)
+        elif isinstance(event, pi.Finalized):
+            self._listen.finalized(event)
+            self._after_final()
+        elif isinstance(event, pi.EagerEnd):
+            self._stamp(at_s)
+            self.obey(self.law.eager_end(event.text, at_s))
+        elif isinstance(event, pi.Resumed):
+            self.obey(self.law.eager_resumed(at_s))
+        elif isinstance(event, pi.VendorTurnEnded):
+            self._stamp(at_s)
+            self.obey(self.law.provider_turn_ended(event.text, at_s))
+
+    def _final(self, slot: StageSlot, event: pi.Final) -> None:
+        start_s, end_s = self._listen.final(event)
+        if event.text:
+            words = None
+            if event.words is not None:
+                words = tuple(ev.Word(w.text, *self._listen.word_times(w)) for w in event.words)
+            self._final_s = self.session_s()
+            self.emit(
+                ev.TranscriptFinal, utterance_id=event.utt or self.law.utt, text=event.text, start=start_s, end=end_s,
+                provider=slot.provider, words=words, language=event.language, confidence=event.confidence,
+            )  # fmt: skip
+        self.obey(self.law.final(event.text, end_s, self.ear.at_s))
+
+    def _after_final(self) -> None:
+        """The answer to the last `finalize` has come, or will not."""
+        if self._waiting_end and self._listen.finalizing is None:
+            self._waiting_end = False
+            self.obey(self.law.input_ended(self.ear.at_s))
+        if self._closing and self._listen.finalizing is None:
+            self._failing = "caller_closed"
+
+    def _model_event(self, slot: StageSlot, event: pi.ProviderEvent) -> None:
+        rate_hz, at_s, listen = self.ear.rate_hz, self.ear.at_s, self._listen
+        if isinstance(event, pi.SttSpeechStarted):
+            if listen.vad is None:
+                pos_s = listen.words.to_ear(event.pos) / rate_hz
+                self.obey(self.law.speech_started(at_s, pos_s, self._heard_ms()))
+        elif isinstance(event, pi.SttSpeechStopped):
+            if listen.vad is None:
+                self.obey(self.law.speech_stopped(at_s, listen.words.to_ear(event.pos) / rate_hz))
+        elif isinstance(event, pi.InputText):
+            self._input_text(slot, event)
+        elif isinstance(event, pi.ToolCall):
+            self._speak.agent_event(event)
+        else:
+            if isinstance(event, pi.ResponseStarted):
+                self._stamp(at_s)
+            self._speak.model_event(event)
+
+    def _input_text(self, slot: StageSlot, event: pi.InputText) -> None:
+        utt, ring, rate_hz = self.law.utt, self.ear.ring, self.ear.rate_hz
+        if not event.final:
+            self.emit(ev.TranscriptPartial, utterance_id=utt, text=event.text)
+            self.obey(self.law.partial(event.text, self.ear.at_s))
+            return
+        words = self._listen.words
+        begin = ring.start if event.from_pos is None else words.to_ear(event.from_pos)
+        end = ring.end if event.to_pos is None else words.to_ear(event.to_pos)
+        ring.settle(end)
+        if event.text:
+            self._final_s = self.session_s()
+            self.emit(
+                ev.TranscriptFinal, utterance_id=utt, text=event.text, start=begin / rate_hz, end=end / rate_hz,
+                provider=slot.provider,
+            )  # fmt: skip
+            self._speak.history.user(-1_000_000 - self._n, event.text)
+        self.obey(self.law.final(event.text, end / rate_hz, self.ear.at_s))
+
+    # ---------------------------------------------------------------------------------------- orders of the law
+
+    def _stamp(self, at_s: float, last_voiced_s: float | None = None) -> None:
+        now_s = self.session_s()
+        stamps = self._speak.stamps = type(self._speak.stamps)()
+        voiced_s = self._listen.gate.last_voiced / self.ear.rate_hz if last_voiced_s is None else last_voiced_s
+        stamps.last_voiced_s = now_s - (at_s - (voiced_s or at_s))
+        stamps.decided_s = now_s
+        stamps.final_s = self._final_s
+
+    def _speech_began(self, order: law.SpeechBegan) -> None:
+        start_s = max(0.0, order.at_s - self.plan.settings.vad.prefix_s)
+        self.emit(ev.SpeechStarted, utterance_id=order.utt, at=round(start_s, 6))
+        pos = self._listen.words.to_stream(round(start_s * self.ear.rate_hz))
+        if not self.is_model:
+            self.slots["stt"].send(wire.SttSpeechStart(utt=order.utt, pos=pos))
+        elif self._listen.vad is not None:
+            self.slots["s2s"].send(wire.S2sActivity(on=True, pos=pos))
+
+    def _speech_ended(self, order: law.SpeechEnded) -> None:
+        self.emit(ev.SpeechStopped, utterance_id=order.utt, at=round(order.at_s, 6))
+        pos = self._listen.words.to_stream(round(order.at_s * self.ear.rate_hz))
+        if not self.is_model:
+            self.slots["stt"].send(wire.SttSpeechEnd(utt=order.utt, pos=pos))
+        elif self._listen.vad is not None:
+            self.slots["s2s"].send(wire.S2sActivity(on=False, pos=pos))
+
+    def _assess(self, order: law.Assess) -> None:
+        slot = self.slots.get("turn")
+        if slot is None or slot.state != "ready":
+            return
+        caps = self._capabilities(slot.candidate)
+        tail = b""
+        if getattr(caps, "needs_audio", False):
+            tail = self.ear.ring.read(self.ear.pos - 8 * self.ear.rate_hz, self.ear.pos)
+        history = self._speak.history.items() if getattr(caps, "needs_history", False) else ()
+        question = pi.Assess(
+            stream=0, utt=order.utt, text=order.text, pause_ms=order.pause_s * 1000, audio=tail, history=history
+        )
+        self._assess_due_s = self._clock() + _ASSESS_S
+        slot.send(wire.TurnAssess(question=question))
+
+    def _turn_over(self, order: law.TurnOver) -> None:
+        if not self.is_model:
+            self._stamp(self.ear.at_s, order.last_voiced_s)
+            if order.provisional:
+                self._speak.stamps.final_s = None
+        self.emit(
+            ev.TurnEnded, turn_id=order.turn, text=order.text, why=order.why, revision=order.revision,
+            provisional=order.provisional,
+        )  # fmt: skip
+
+    # ------------------------------------------------------------------------------------------ ops of the caller
+
+    def _end_input(self, op: ev.Op) -> None:
+        self.ear.end(self._clock())
+        self.wake_s = 0.0
+        at_s = self.ear.at_s
+        if self.is_model:
+            self._input_end_at_s = at_s + _MODEL_END_S
+        elif self.law.caller is law.CallerState.QUIET and self.opened:
+            self._waiting_end = True  # words that the VAD did not notice are words
+            self._listen.finalize(self.law.utt)
+        else:
+            self.obey(self.law.input_ended(at_s))
+
+    def _end_model_input(self, at_s: float) -> None:
+        quiet = self.law.caller is law.CallerState.QUIET
+        assert self._input_end_at_s is not None
+        if quiet or at_s >= self._input_end_at_s + _MODEL_END_MAX_S:
+            self._input_end_at_s = None
+            self.obey(self.law.input_ended(at_s))
+            if not quiet and self.law.reply is law.ReplyState.NONE:
+                self.close("input_ended")
+
+    def _close_op(self, op: ev.Op) -> None:
+        self.law.closing()
+        if self.is_model or not self.opened:
+            self.close("caller_closed")
+            return
+        self._closing = True
+        self._close_due_s = self._clock() + 5.0
+        self._listen.finalize(self.law.utt)
+        self.wake_s = 0.0
+
+    def _interrupt(self, op: ev.Op) -> None:
+        self.obey(self.law.interrupt(self.ear.at_s))
+
+
+_OPS: dict[type, Callable[[VoiceSession, Any], None]] = {
+    ev.Played: lambda s, op: s._speak.played(op),
+    ev.Say: lambda s, op: s._speak.say(op),
+    ev.SayText: lambda s, op: s._speak.say_more(op.say_id, op.text, end=False),
+    ev.SayEnd: lambda s, op: s._speak.say_more(op.say_id, "", end=True),
+    ev.Interrupt: VoiceSession._interrupt,
+    ev.Dtmf: lambda s, op: s._speak.dtmf(op.digits),
+    ev.EndInput: VoiceSession._end_input,
+    ev.CallerClose: VoiceSession._close_op,
+}
+_ORDERS: dict[type, Callable[[VoiceSession, Any], None]] = {
+    law.SpeechBegan: VoiceSession._speech_began,
+    law.SpeechEnded: VoiceSession._speech_ended,
+    law.SpeechDropped: lambda s, o: s.emit(ev.SpeechDiscarded, utterance_id=o.utt),
+    law.Finalize: lambda s, o: s._listen.finalize(o.utt),
+    law.Assess: VoiceSession._assess,
+    law.TurnOver: VoiceSession._turn_over,
+    law.Ask: lambda s, o: s._speak.ask(o),
+    law.OpenGate: lambda s, o: s._speak.open_gate(o),
+    law.CancelReply: lambda s, o: s._speak.cancel(o),
+    law.HoldReply: lambda s, o: s._speak.hold(o),
+    law.ResumeReply: lambda s, o: s._speak.resume(o),
+    law.StopReply: lambda s, o: s._speak.stop(o),
+    law.PromptDue: lambda s, o: s._speak.prompt(o.index),
+    law.Close: lambda s, o: s.close(o.reason),
+}

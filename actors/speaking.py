@@ -1,0 +1,503 @@
+"""The agent's half of a session: who is asked, what is said next, and what leaves for the caller.
+
+    law: Ask ──► agent or client or model ──► Reply ──► voice ──► mouth ──► outlet
+    say, greeting, prompts, keypad ──► queue ──► when the floor is free
+
+At most one reply is current; the law numbers it. What else wants to speak waits in a bounded queue.
+
+Units    session time for pacing, loop time for what providers owe.
+Full     more than `QUEUE_MAX` waiting to speak: the newest is refused with an `error` event (kind `overload`).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from actors import events as ev
+from actors import turn_law as law
+from actors import wire
+from actors.call_record import CallRecord
+from actors.formats import AudioFormat
+from actors.history import History
+from actors.mouth import Mouth
+from actors.providers import interface as pi
+from actors.reply import Reply, Source, Stamps
+from actors.stage_slot import StageSlot
+from actors.turn_law import Order, TurnLaw
+from router.settings import SessionSettings
+
+__all__ = ["QUEUE_MAX", "Speaking", "SpeakingOwner"]
+
+QUEUE_MAX = 16
+_READY_MS = 1000.0  # lock-step: with so much audio waiting, time may go on while the voice works
+_SLACK_S = 1.0  # beside a provider's declared p99
+Wants = Literal["say", "greeting", "silence", "dtmf"]
+
+
+@dataclass(slots=True)
+class _Waiting:
+    wants: Wants
+    text: str
+    interruptible: bool = True
+    say_id: int | None = None
+    more: bool = False
+
+
+class SpeakingOwner(Protocol):
+    """The session, as this half sees it."""
+
+    def emit(self, event: type[ev.Event], /, **fields: Any) -> None: ...
+    def obey(self, orders: list[Order]) -> None: ...
+    def session_s(self) -> float: ...
+    def at_s(self) -> float: ...
+    def send_audio(self, reply_id: int, pos: int, pcm: bytes) -> bool:
+        """False: nobody is attached; the audio was not taken."""
+        ...
+
+    def turn_answered(self, event: dict[str, Any]) -> None: ...
+
+
+class Speaking:
+    """Owned by one session."""
+
+    def __init__(
+        self,
+        owner: SpeakingOwner,
+        settings: SessionSettings,
+        turns: TurnLaw,
+        audio_out: AudioFormat,
+        agent: StageSlot | None,
+        voice: StageSlot | None,
+        model: StageSlot | None,
+        record: CallRecord,
+        clock: Callable[[], float],
+        *,
+        client_agent: bool,
+        capabilities: Callable[[StageSlot], Any],
+    ) -> None:
+        self.history = History()
+        self.current: Reply | None = None
+        self.stamps = Stamps()
+        self.agent_due_s: float | None = None
+        self.attached = True
+        self._owner, self._s, self._law, self._out = owner, settings, turns, audio_out
+        self._agent, self._voice, self._model = agent, voice, model
+        self._record, self._clock, self._client, self._caps = record, clock, client_agent, capabilities
+        self._queue: deque[_Waiting] = deque()
+        self._responses: deque[Reply] = deque()
+        self._greet_first_turn = settings.greeting if settings.greeting_when == "after_first_turn" else None
+
+    # --------------------------------------------------------------------------------------- what wants to speak
+
+    def opened(self) -> None:
+        if self._s.greeting and self._s.greeting_when == "open":
+            self.enqueue(_Waiting("greeting", self._s.greeting, self._s.greeting_interruptible))
+
+    def say(self, op: ev.Say) -> None:
+        reply = self.current
+        if reply is not None and reply.source == "client" and reply.say_id is None and not reply.text_done:
+            reply.say_id = op.say_id
+            self._take_text(reply, op.text, op.more)
+        else:
+            self.enqueue(_Waiting("say", op.text, op.interruptible, op.say_id, op.more))
+
+    def say_more(self, say_id: int, text: str, *, end: bool) -> None:
+        reply = self.current
+        if reply is not None and reply.say_id == say_id:
+            self._take_text(reply, text, not end)
+            return
+        for waiting in self._queue:
+            if waiting.say_id == say_id:
+                waiting.text = (waiting.text + text)[:65_536]
+                waiting.more = not end
+
+    def dtmf(self, digits: str) -> None:
+        self.enqueue(_Waiting("dtmf", digits))
+
+    def prompt(self, index: int) -> None:
+        assert self._s.silence is not None
+        self.enqueue(_Waiting("silence", self._s.silence.prompts[index]))
+
+    def enqueue(self, waiting: _Waiting) -> None:
+        if len(self._queue) >= QUEUE_MAX:
+            detail = f"{QUEUE_MAX} texts already wait to be said; this one is not taken"
+            self._owner.emit(ev.ErrorEvent, stage="tts", provider="", kind="overload", detail=detail)
+            return
+        self._queue.append(waiting)
+        self.next()
+
+    def next(self) -> None:
+        """The floor may be free: let the next one speak."""
+        if self._responses and self._law.reply is law.ReplyState.NONE:
+            self._model_answers(self._responses.popleft())
+        while self._queue and self.current is None:
+            waiting = self._queue[0]
+            number = self._law.say(self._owner.at_s(), interruptible=waiting.interruptible)
+            if number is None:
+                return
+            self._queue.popleft()
+            self._speak_waiting(number, waiting)
+
+    def _speak_waiting(self, number: int, waiting: _Waiting) -> None:
+        if self._model is not None:
+            reply = self._begin(number, None, 0, "model")
+            self._model.send(wire.S2sInject(role="agent", text=waiting.text))
+            self._model.send(wire.S2sRespond())
+            reply.say_id = waiting.say_id
+        elif waiting.wants == "dtmf":
+            reply = self._begin(number, None, 0, "agent")
+            self.history.user(-number, waiting.text)
+            self._ask_agent(reply, "dtmf")
+        else:
+            reply = self._begin(number, None, 0, "say")
+            reply.say_id = waiting.say_id
+            self._take_text(reply, waiting.text, waiting.more)
+
+    def _take_text(self, reply: Reply, text: str, more: bool) -> None:
+        reply.add_text(text)
+        if not more:
+            reply.end_text()
+        self._pump(reply)
+
+    # ------------------------------------------------------------------------------------------ orders of the law
+
+    def ask(self, order: law.Ask) -> None:
+        if self._model is not None:
+            return  # the reply was begun where the model began it
+        self.history.user(order.turn, order.text)
+        source: Source = "client" if self._client else "agent"
+        greeting, self._greet_first_turn = self._greet_first_turn, None
+        reply = self._begin(order.reply, order.turn, order.revision, "say" if greeting else source, order.gated)
+        reply.stamps = self.stamps
+        if greeting:
+            self._take_text(reply, greeting, False)
+        elif source == "agent":
+            self._ask_agent(reply, "user")
+
+    def _begin(self, number: int, turn: int | None, revision: int, source: Source, gated: bool = False) -> Reply:
+        mouth = Mouth(self._out, self._s.reply_audio_max_s, gated=gated)
+        half_ms = self._s.reply_audio_max_s * 500
+        self.current = Reply(number, turn, revision, source, mouth, self._out, half_ms)
+        return self.current
+
+    def _ask_agent(self, reply: Reply, cause: pi.Cause) -> None:
+        assert self._agent is not None
+        reply.asked = True
+        self.agent_due_s = self._clock() + self._caps(self._agent).first_text_p99_s + _SLACK_S
+        turn = reply.turn_id if reply.turn_id is not None else -reply.id
+        self._agent.send(
+            wire.AgentReply(turn=turn, revision=reply.revision, history=self.history.items(), cause=cause)
+        )
+
+    def open_gate(self, order: law.OpenGate) -> None:
+        if self.current is not None and self.current.id == order.reply:
+            self.current.mouth.open = True
+            self.speak()
+
+    def hold(self, order: law.HoldReply) -> None:
+        if self.current is not None:
+            self.current.mouth.hold(self._owner.session_s())
+            self._owner.emit(ev.VoiceHeld, reply_id=order.reply)
+            self._owner.emit(ev.VoiceClear, reply_id=order.reply)
+
+    def resume(self, order: law.ResumeReply) -> None:
+        if self.current is not None:
+            offset_ms = self.current.mouth.resume(self._owner.session_s())
+            self._owner.emit(ev.VoiceResumed, reply_id=order.reply, offset_ms=offset_ms)
+            self.speak()
+
+    def cancel(self, order: law.CancelReply) -> None:
+        """Without trace: not in the history, and no `voice.stopped` unless the caller was told that it began."""
+        reply = self._drop(order.reply)
+        if reply is not None and reply.started:
+            self._owner.emit(ev.VoiceClear, reply_id=reply.id)
+            self._stopped(reply, "interrupted", "", 0.0, True)
+
+    def stop(self, order: law.StopReply) -> None:
+        now_s = self._owner.session_s()
+        played_ms = self.current.mouth.played_ms(now_s) if self.current is not None else 0.0
+        reply = self._drop(order.reply)
+        if reply is None:
+            return
+        if reply.started and not order.was_held:
+            self._owner.emit(ev.VoiceClear, reply_id=reply.id)
+        self._conclude(reply, "interrupted", played_ms)
+
+    def _drop(self, number: int) -> Reply | None:
+        """The current reply is over: whoever works on it is told to stop."""
+        reply = self.current
+        if reply is None or reply.id != number:
+            return None
+        self.current, self.agent_due_s, reply.ended = None, None, True
+        if reply.response is not None and self._model is not None:
+            self._model.send(wire.S2sHeard(response=reply.response, ms=reply.mouth.played_ms(self._owner.session_s())))
+            self._model.send(wire.S2sCancel(response=reply.response))
+        if reply.asked and self._agent is not None:
+            self._agent.send(wire.AgentCancel(turn=reply.turn_id if reply.turn_id is not None else -reply.id))
+        if self._voice is not None and reply.begun and not reply.mouth.complete:
+            self._voice.send(wire.TtsCancel(reply=reply.id))
+        return reply
+
+    # --------------------------------------------------------------------------------------------- agent's events
+
+    def agent_event(self, event: pi.ProviderEvent) -> None:
+        reply = self.current
+        if isinstance(event, pi.TextDelta):
+            if reply is not None and self._is_for(reply, event.turn, event.revision):
+                self.agent_due_s = None
+                if reply.stamps.agent_s is None:
+                    reply.stamps.agent_s = self._owner.session_s()
+                turn = reply.turn_id or 0
+                self._owner.emit(ev.AgentText, turn_id=turn, reply_id=reply.id, delta=event.delta)
+                reply.add_text(event.delta)
+                self._pump(reply)
+        elif isinstance(event, pi.AgentDone):
+            if reply is not None and self._is_for(reply, event.turn, event.revision):
+                self.agent_due_s, reply.asked = None, False
+                reply.end_text()
+                self._pump(reply)
+        elif isinstance(event, pi.Action):
+            self._action(event)
+        elif isinstance(event, pi.ToolCall):
+            self._tool(event)
+
+    def _is_for(self, reply: Reply, turn: int, revision: int) -> bool:
+        own = reply.turn_id if reply.turn_id is not None else -reply.id
+        return reply.source == "agent" and (turn, revision) == (own, reply.revision)
+
+    def _action(self, event: pi.Action) -> None:
+        if self.current is None or event.turn not in (self.current.turn_id, -self.current.id):
+            return  # of a reply that was cancelled
+        if event.name == "hang_up":
+            self._owner.obey(self._law.hang_up(self._owner.at_s()))
+        elif event.name == "set_language":
+            for slot in (self._agent, self._voice):
+                if slot is not None:
+                    slot.update({"language": event.value})
+        else:
+            detail = f"the agent asked for {event.name}, which this session cannot do"
+            provider = self._agent.provider if self._agent else ""
+            self._owner.emit(ev.ErrorEvent, stage="agent", provider=provider, kind="unsupported", detail=detail)
+
+    def _tool(self, event: pi.ToolCall) -> None:
+        """No route of this version offers tools: the agent is told so, and the caller's side sees both."""
+        turn = max(event.turn, 0)
+        self._owner.emit(ev.ToolCalled, turn_id=turn, call_id=event.id, name=event.name, args=event.args)
+        self._owner.emit(ev.ToolResult, turn_id=turn, call_id=event.id, ok=False)
+        if self._agent is not None:
+            detail = f"there is no tool {event.name!r}"
+            self._agent.send(wire.AgentToolResult(turn=event.turn, id=event.id, result=detail, ok=False))
+
+    def agent_changed(self) -> None:
+        """Again if nothing of it was spoken; else the reply ends with what there is."""
+        reply = self.current
+        if reply is None or not reply.asked:
+            return
+        if reply.has_text:
+            reply.asked = False
+            reply.end_text()
+            self._pump(reply)
+        else:
+            self._ask_agent(reply, "user" if reply.turn_id is not None else "dtmf")
+
+    # --------------------------------------------------------------------------------------------- voice's events
+
+    def voice_event(self, event: pi.ProviderEvent) -> None:
+        reply = self.current
+        if reply is None or getattr(event, "reply", None) != reply.id or reply.source == "model":
+            return  # of a reply that is over: adapters and links drop most of them already
+        if isinstance(event, pi.TtsAudio):
+            self._audio(reply, event.pcm, self._voice)
+        elif isinstance(event, pi.Align):
+            reply.align(event)
+        elif isinstance(event, pi.Flushed):
+            reply.flushed()
+            self._pump(reply)
+        elif isinstance(event, pi.Done):
+            reply.voice_done()
+            self._pump(reply)
+
+    def _audio(self, reply: Reply, pcm: bytes, slot: StageSlot | None) -> None:
+        assert slot is not None
+        if reply.stamps.tts_s is None:
+            reply.stamps.tts_s = self._owner.session_s()
+        rate_hz = slot.port.rate_hz if slot.port is not None else 16_000
+        reply.audio(pcm, rate_hz)
+        self._record.use(slot.provider, audio_s=len(pcm) / 2 / rate_hz)
+        reply.voice_due_s = self._voice_due(reply)
+        self.speak()
+
+    def voice_changed(self) -> None:
+        if self.current is not None and self.current.source != "model":
+            self.current.voice_changed()
+            self._pump(self.current)
+
+    def _voice_due(self, reply: Reply) -> float | None:
+        if self._voice is None or not reply.voice_busy:
+            return None
+        p99_s: float = self._caps(self._voice).first_audio_p99_s
+        return self._clock() + p99_s + _SLACK_S
+
+    def _pump(self, reply: Reply) -> None:
+        if self._voice is not None and reply.source != "model":
+            given = reply.pump(self._voice)
+            if given:
+                self._record.use(self._voice.provider, characters=given)
+                reply.voice_due_s = self._voice_due(reply)
+        self.speak()
+
+    # --------------------------------------------------------------------------------------------- model's events
+
+    def model_event(self, event: pi.ProviderEvent) -> None:
+        """Of a speech-to-speech model; what it hears is the session's business."""
+        if isinstance(event, pi.ResponseStarted):
+            self._response(event.response)
+            return
+        number = event.reply if isinstance(event, pi.TtsAudio) else getattr(event, "response", None)
+        reply = self._reply_of(number)
+        if reply is None:
+            return
+        if isinstance(event, pi.TtsAudio):
+            self._audio(reply, event.pcm, self._model)
+        elif isinstance(event, pi.OutputText):
+            if reply.stamps.agent_s is None:
+                reply.stamps.agent_s = self._owner.session_s()
+            reply.spoken.text += event.delta
+            self._owner.emit(ev.AgentText, turn_id=reply.turn_id or 0, reply_id=reply.id, delta=event.delta)
+        elif isinstance(event, pi.ModelInterrupted):
+            if reply is self.current:
+                self._owner.obey(self._law.interrupt(self._owner.at_s()))
+        elif isinstance(event, pi.ResponseDone):
+            reply.text_done = True
+            reply.voice_done()
+            self.speak()
+
+    def _reply_of(self, response: int | None) -> Reply | None:
+        for reply in (self.current, *self._responses):
+            if reply is not None and reply.response == response:
+                return reply
+        return None
+
+    def _response(self, response: int) -> None:
+        reply = self.current
+        if reply is not None and reply.source == "model" and reply.response is None:
+            reply.response = response  # it was asked for: a greeting, a `say`
+            return
+        if self._law.reply is law.ReplyState.HELD:  # the model took what it heard for a turn
+            self._owner.obey(self._law.interrupt(self._owner.at_s()))
+        mouth = Mouth(self._out, self._s.reply_audio_max_s)
+        answer = Reply(0, None, 0, "model", mouth, self._out, self._s.reply_audio_max_s * 500, response=response)
+        if self._law.reply is law.ReplyState.NONE:
+            self._model_answers(answer)
+        elif len(self._responses) < QUEUE_MAX:
+            self._responses.append(answer)
+
+    def _model_answers(self, reply: Reply) -> None:
+        orders = self._law.response_started("", self._owner.at_s())
+        for order in orders:
+            if isinstance(order, law.Ask):
+                reply.id, reply.turn_id, reply.revision = order.reply, order.turn, order.revision
+        self.current = reply
+        self._owner.obey(orders)
+        reply.stamps = self.stamps
+        self.speak()
+
+    # ------------------------------------------------------------------------------------------------- audio out
+
+    def speak(self) -> None:
+        """Let leave what may, and notice when a reply is over."""
+        reply = self.current
+        if reply is None:
+            return
+        now_s = self._owner.session_s()
+        if self.attached:
+            taken = reply.mouth.take(now_s)
+            if taken is not None:
+                self._leave(reply, *taken)
+        if reply.source == "model":
+            over = reply.mouth.complete and not reply.mouth.put_ms
+        else:
+            over = reply.is_silent and not reply.asked
+        if over:
+            self._finish(reply)
+        elif reply.mouth.is_over(now_s):
+            self._finish(reply)
+
+    def _leave(self, reply: Reply, offset_ms: float, pcm: bytes) -> None:
+        if not reply.started:
+            reply.started = True
+            self._owner.obey(self._law.reply_audio(reply.id, self._owner.at_s()))
+            self._owner.emit(ev.VoiceStarted, reply_id=reply.id, turn_id=reply.turn_id)
+            self._latency(reply)
+        self._owner.send_audio(reply.id, round(offset_ms * self._out.rate_hz / 1000), pcm)
+
+    def _latency(self, reply: Reply) -> None:
+        stamps = reply.stamps
+        if reply.turn_id is None or stamps.last_voiced_s is None:
+            return
+        zero = stamps.last_voiced_s
+
+        def since(instant_s: float | None) -> float | None:
+            return None if instant_s is None else round(instant_s - zero, 6)
+
+        fields = {
+            "turn_id": reply.turn_id,
+            "reply_id": reply.id,
+            "endpoint": since(stamps.decided_s),
+            "stt_final": since(stamps.final_s),
+            "agent_first": since(stamps.agent_s),
+            "tts_first": since(stamps.tts_s),
+            "total": round(self._owner.session_s() - zero, 6),
+        }
+        self._owner.emit(ev.TurnLatency, **fields)
+        self._owner.turn_answered(fields)
+
+    def _finish(self, reply: Reply) -> None:
+        self.current, self.agent_due_s, reply.ended = None, None, True
+        if reply.started or reply.said:
+            self._conclude(reply, "finished" if reply.started else "failed", reply.mouth.sent_ms)
+        self._owner.obey(self._law.reply_done(reply.id, self._owner.at_s()))
+
+    def fail(self, number: int) -> None:
+        """Nothing more of it will come."""
+        played_ms = self.current.mouth.played_ms(self._owner.session_s()) if self.current is not None else 0.0
+        reply = self._drop(number)
+        if reply is not None:
+            if reply.started:
+                self._owner.emit(ev.VoiceClear, reply_id=reply.id)
+            self._conclude(reply, "failed", played_ms)
+            self._owner.obey(self._law.reply_failed(number, self._owner.at_s()))
+
+    def _conclude(self, reply: Reply, why: Literal["finished", "interrupted", "failed"], played_ms: float) -> None:
+        heard, exact = reply.heard(played_ms)
+        if reply.mouth.dropped_ms:
+            self._owner.emit(ev.Dropped, stage="tts", ms=reply.mouth.dropped_ms, policy="drop_newest")
+        self.history.agent(reply.said, heard, why != "finished")
+        if reply.started:
+            self._stopped(reply, why, heard, played_ms, not (exact and reply.mouth.reported))
+
+    def _stopped(self, reply: Reply, why: Any, heard: str, heard_ms: float, estimated: bool) -> None:
+        self._owner.emit(
+            ev.VoiceStopped, reply_id=reply.id, why=why, said=reply.said, heard=heard, heard_ms=round(heard_ms, 3),
+            estimated=estimated,
+        )  # fmt: skip
+
+    def played(self, op: ev.Played) -> None:
+        if self.current is not None and self.current.id == op.reply_id:
+            self.current.mouth.report(op.ms, self._owner.session_s())
+
+    def heard_ms(self) -> float:
+        return 0.0 if self.current is None else self.current.mouth.played_ms(self._owner.session_s())
+
+    @property
+    def awaits(self) -> bool:
+        """Lock-step: somebody owes text or audio for the current reply."""
+        reply = self.current
+        if reply is None or reply.source == "client" or reply.mouth.waiting_ms >= _READY_MS or reply.mouth.held:
+            return False
+        if reply.source == "model":
+            return not reply.mouth.complete
+        return reply.asked or reply.voice_busy or (reply.source == "say" and not reply.text_done)
