@@ -318,7 +318,9 @@ class Link(asyncio.Protocol):
     # ---------------------------------------------------------------------------------------------- writing
 
     def _flush_soon(self) -> None:
-        if not self._flush_due and not self.closed:
+        if self.closed:
+            self._batch = codec.Batch()  # nobody will read it, and nobody needs to ask before sending
+        elif not self._flush_due:
             self._flush_due = True
             self._loop.call_soon(self._flush)
 

@@ -1,0 +1,93 @@
+"""The end of one session host's link inside a provider actor: whole batches in, one plain loop over their rows.
+
+Streams are known by their number on this link and their epoch; a frame of any other is late, dropped and counted.
+
+Used by  provider_host.py, one for each link of role `host`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from actors import wire
+from actors.link_codec import AudioBatch
+from actors.link_end import Link
+from actors.provider_stream import HostedStream
+from router.errors import LinkError, LinkProtocolError
+
+if TYPE_CHECKING:
+    from actors.provider_host import ProviderHost
+
+__all__ = ["HostEnd"]
+
+
+class HostEnd:
+    """Fulfils `link.Handler`."""
+
+    def __init__(self, host: ProviderHost) -> None:
+        self.host = host
+        self.streams: dict[int, HostedStream] = {}
+
+    def on_audio(self, link: Link, batch: AudioBatch) -> None:
+        host, streams = self.host, self.streams
+        host.frames += len(batch)
+        if host.stage == "vad":
+            host.classify(link, batch, streams)
+            return
+        payload, offsets, gens, poss = batch.payload, batch.offsets, batch.gens, batch.poss
+        for i, number in enumerate(batch.streams):
+            stream = streams.get(number)
+            if stream is None or stream.epoch != gens[i]:
+                host.stale += 1
+                continue
+            try:
+                stream.audio(batch.seqs[i], poss[i], payload[offsets[i] : offsets[i + 1]])
+            except Exception as error:
+                host.fail(stream, error)
+
+    def on_control(self, link: Link, number: int, body: memoryview) -> None:
+        try:
+            op = wire.provider_decoder.decode(body)
+        except msgspec.DecodeError as error:
+            raise LinkProtocolError(link.peer, f"from a host: {error}") from None
+        host = self.host
+        stream = self.streams.get(number)
+        if isinstance(op, wire.OpenStream):
+            if stream is not None:
+                raise LinkProtocolError(link.peer, f"stream {number} was opened twice")
+            host.joined(link, self)
+            opened = host.open_stream(link, number, op)
+            if opened is not None:
+                self.streams[number] = opened
+        elif stream is None:
+            host.stale += 1
+        elif isinstance(op, wire.CloseStream):
+            host.close_stream(stream, drain=op.drain)
+        else:
+            try:
+                self._apply(stream, op)
+            except Exception as error:
+                host.fail(stream, error)
+
+    def _apply(self, stream: HostedStream, op: wire.StageOp) -> None:
+        host = self.host
+        if isinstance(op, wire.TurnAssess) and host.stage == "turn":
+            host.ask(stream, op.question)
+        elif isinstance(op, wire.VadReset) and host.stage == "vad":
+            host.provider.reset(stream.key)
+        else:
+            stream.op(op)
+
+    def on_closed(self, link: Link, error: LinkError | None) -> None:
+        """The session host is gone, or its link: its streams end, and what they held comes back."""
+        for stream in list(self.streams.values()):
+            self.host.close_stream(stream, drain=False)
+        self.host.left(link)
+
+    def on_bits(self, link: Link, streams: list[int], poss: list[int], bits: bytes) -> None:
+        raise LinkProtocolError(link.peer, "a host sends no verdicts")
+
+    def on_credit(self, link: Link, streams: list[int], seqs: list[int]) -> None:
+        raise LinkProtocolError(link.peer, "a host sends no credit")
