@@ -6,13 +6,14 @@ output is kept under a new number, and number 1 is pointed at standard error, be
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from typing import IO
 
 from rich.console import Console
 
-__all__ = ["claim_stdout", "notes"]
+__all__ = ["claim_stdout", "notes", "people"]
 
 
 def claim_stdout() -> IO[bytes]:
@@ -21,6 +22,11 @@ def claim_stdout() -> IO[bytes]:
     ours = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)
     return ours
+
+
+def people(stream: IO[bytes]) -> Console:
+    """A console for people on the real standard output."""
+    return Console(file=io.TextIOWrapper(stream, encoding="utf-8", write_through=True), highlight=False)
 
 
 def notes() -> Console:

@@ -38,7 +38,7 @@ from cli.calllog import CallLog, Samples
 from cli.canvas import Canvas, Png, Svg
 from router.errors import AudioError
 
-__all__ = ["draw", "replies", "save", "speech_spans"]
+__all__ = ["check_name", "draw", "replies", "save", "speech_spans"]
 
 PAPER, INK, FAINT, GRID = "#ffffff", "#1f2933", "#7b8794", "#e4e7eb"
 CALLER, AGENT = "#2f6fde", "#0f9d78"
@@ -63,15 +63,23 @@ class Reply:
 
 def save(path: Path, log: CallLog) -> None:
     """Write the picture; the name's ending decides. Raises AudioError for another ending or a file that fails."""
-    kind = path.suffix.lower()
-    if kind not in (".svg", ".png"):
-        raise AudioError("picture", f"{path}: a name that ends in .svg or .png is taken")
-    data = draw(log, Svg if kind == ".svg" else Png)
+    data = draw(log, check_name(path))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
     except OSError as error:
         raise AudioError("picture", f"{path}: {error.strerror}") from None
+
+
+def check_name(path: Path) -> type[Svg] | type[Png]:
+    """What draws a file of this name. Raises AudioError for an ending that none does."""
+    match path.suffix.lower():
+        case ".svg":
+            return Svg
+        case ".png":
+            return Png
+        case _:
+            raise AudioError("picture", f"{path}: a name that ends in .svg or .png is taken")
 
 
 def draw(log: CallLog, canvas: type[Svg] | type[Png]) -> bytes:
