@@ -21,8 +21,23 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 __all__ = [
-    "Aggregate", "Lag", "MediaDropped", "Metric", "Observer", "PoolSize", "Record", "RouteMissing", "SessionEnded",
-    "SessionOpening", "SessionRefusal", "SessionStarted", "TurnDone", "Values", "ignore",
+    "Aggregate",
+    "Lag",
+    "MediaDropped",
+    "Metric",
+    "Observer",
+    "PoolSize",
+    "Record",
+    "RouteMissing",
+    "SessionEnded",
+    "SessionOpening",
+    "SessionRefusal",
+    "SessionStarted",
+    "TurnDone",
+    "Values",
+    "ignore",
+    "install",
+    "tell",
 ]  # fmt: skip
 
 
@@ -142,6 +157,19 @@ class _Ignore:
 
 
 ignore: Observer = _Ignore()
+_here: Observer = ignore
+
+
+def install(observer: Observer) -> None:
+    """Make `observer` the one of this process; the actor's shell does so once, before it starts anything."""
+    global _here
+    _here = observer
+
+
+def tell(record: Record) -> None:
+    """A fact, to the observer of this process."""
+    _here.observe(record)
+
 
 Kind = Literal["counter", "gauge", "histogram"]
 Labels = tuple[str, ...]

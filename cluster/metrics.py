@@ -1,0 +1,182 @@
+"""The one table of Patchbay's metrics: name, kind, unit, labels, meaning. docs/metrics.md is made from it.
+
+Each process adds its records up (`actors.observe`) and hands them to Ray's exporter every few seconds; no Ray call is
+made. Ray adds `WorkerId` and its own labels: sum over processes with `sum without (WorkerId)`. Names get the prefix
+`ray_` in what Prometheus scrapes.
+
+    python -m cluster.metrics > docs/metrics.md
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from actors.observe import (
+    Aggregate,
+    Lag,
+    MediaDropped,
+    Metric,
+    PoolSize,
+    RouteMissing,
+    SessionEnded,
+    SessionOpening,
+    SessionRefusal,
+    SessionStarted,
+    TurnDone,
+    Values,
+)
+
+__all__ = ["FLUSH_S", "TABLE", "Flush", "as_markdown"]
+
+FLUSH_S = 5.0
+"""Ray exports every 10 s; half of it, so that each export has news."""
+
+_FAST_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 2.0, 10.0)
+_TURN_S = (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0)
+_CALL_S = (1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0)
+_WHO = ("route", "tenant", "region")
+
+
+def _turn(name: str, value: str, served: tuple[str, ...], meaning: str) -> Metric:
+    return Metric(
+        name=f"patchbay_{name}_s",
+        kind="histogram",
+        unit="s",
+        description=f"{meaning}, from the last voiced frame of the turn",
+        record=TurnDone,
+        value=value,
+        labels=(*_WHO, *served),
+        buckets=_TURN_S,
+    )
+
+
+TABLE: tuple[Metric, ...] = (
+    Metric(
+        name="patchbay_sessions_granted", kind="counter", unit="sessions", record=SessionOpening, labels=_WHO,
+        description="Sessions that the router planned and placed",
+    ),
+    Metric(
+        name="patchbay_open_s", kind="histogram", unit="s", record=SessionOpening, value="open_s",
+        labels=("route", "region"), buckets=_FAST_S,
+        description="Time that the router took to answer an open, actors that had to start included",
+    ),
+    Metric(
+        name="patchbay_sessions_refused", kind="counter", unit="sessions", record=SessionRefusal,
+        labels=("tenant", "region", "kind"), description="Sessions that the router refused, by kind of refusal",
+    ),
+    Metric(
+        name="patchbay_route_missing", kind="counter", unit="sessions", record=RouteMissing, labels=("cause",),
+        description="Sessions that no route matched, by cause: tenant, region or other",
+    ),
+    Metric(
+        name="patchbay_sessions_started", kind="counter", unit="sessions", record=SessionStarted, labels=_WHO,
+        description="Sessions whose every stage became ready",
+    ),
+    Metric(
+        name="patchbay_session_setup_s", kind="histogram", unit="s", record=SessionStarted, value="setup_s",
+        labels=("route", "region"), buckets=_FAST_S,
+        description="From the caller's attach to session.opened",
+    ),
+    Metric(
+        name="patchbay_sessions_ended", kind="counter", unit="sessions", record=SessionEnded,
+        labels=(*_WHO, "reason"), description="Sessions that ended, by reason",
+    ),
+    Metric(
+        name="patchbay_session_duration_s", kind="histogram", unit="s", record=SessionEnded, value="duration_s",
+        labels=("route", "region"), buckets=_CALL_S, description="How long sessions were open",
+    ),
+    Metric(
+        name="patchbay_turns", kind="counter", unit="turns", record=TurnDone, labels=_WHO,
+        description="Turns of callers that were answered",
+    ),
+    _turn("endpointing_delay", "endpointing_s", ("stt",), "Until the turn was decided to be over"),
+    _turn("stt_final_delay", "stt_final_s", ("stt",), "Until the last final came"),
+    _turn("agent_first_token", "agent_first_s", ("agent",), "Until the agent's first text"),
+    _turn("tts_first_audio", "tts_first_s", ("tts",), "Until the voice's first audio"),
+    _turn("turn_latency", "total_s", (), "Until the first audio of the reply left the session"),
+    Metric(
+        name="patchbay_frames_dropped", kind="counter", unit="frames of 20 ms", record=MediaDropped, value="frames",
+        labels=("route", "region", "stage"), description="Audio that a full queue let go of by its declared policy",
+    ),
+    Metric(
+        name="patchbay_loop_lag_p99_ms", kind="gauge", unit="ms", record=Lag, value="p99_ms",
+        labels=("stage", "region", "provider"),
+        description="How late the loop of a process ran, p99 of the last seconds",
+    ),
+    Metric(
+        name="patchbay_pool_actors", kind="gauge", unit="actors", record=PoolSize, value="actors",
+        labels=("provider", "region", "stage", "owner"), description="Actors of a pool that are ready",
+    ),
+    Metric(
+        name="patchbay_pool_streams", kind="gauge", unit="streams", record=PoolSize, value="streams",
+        labels=("provider", "region", "stage", "owner"), description="Streams of a pool that are taken",
+    ),
+    Metric(
+        name="patchbay_pool_capacity", kind="gauge", unit="streams", record=PoolSize, value="capacity",
+        labels=("provider", "region", "stage", "owner"), description="Streams that the actors of a pool bear",
+    ),
+)  # fmt: skip
+
+
+class Flush:
+    """The observer of this process, and its way to Ray's exporter."""
+
+    def __init__(self) -> None:
+        self.aggregate = Aggregate(TABLE)
+        self._bound: dict[str, Any] = {}
+
+    def flush(self) -> None:
+        """Hand over what came together. Ray's metric objects are made when first needed."""
+        for values in self.aggregate.take():
+            self._export(values)
+
+    def _export(self, values: Values) -> None:
+        metric = values.metric
+        bound = self._bound.get(metric.name)
+        if bound is None:
+            bound = self._bound[metric.name] = _bind(metric)
+        tags = dict(values.labels)
+        for value in values.values:
+            if metric.kind == "counter":
+                bound.inc(value, tags=tags)
+            elif metric.kind == "gauge":
+                bound.set(value, tags=tags)
+            else:
+                bound.observe(value, tags=tags)
+
+
+def _bind(metric: Metric) -> Any:
+    from ray.util import metrics as ray_metrics
+
+    if metric.kind == "counter":
+        return ray_metrics.Counter(metric.name, metric.description, tag_keys=metric.labels)
+    if metric.kind == "gauge":
+        return ray_metrics.Gauge(metric.name, metric.description, tag_keys=metric.labels)
+    return ray_metrics.Histogram(
+        metric.name, metric.description, boundaries=list(metric.buckets), tag_keys=metric.labels
+    )
+
+
+def as_markdown() -> str:
+    """docs/metrics.md, whole."""
+    rows = [
+        f"| `{m.name}` | {m.kind} | {m.unit} | {', '.join(f'`{name}`' for name in m.labels)} | {m.description} |"
+        for m in TABLE
+    ]
+    return "\n".join([_HEAD, "| name | kind | unit | labels | meaning |", "|---|---|---|---|---|", *rows, ""])
+
+
+_HEAD = """# Metrics
+
+This page is made from the table in `cluster/metrics.py` (`python -m cluster.metrics`); a test holds it true.
+
+Each process adds up what happens in it and hands it to Ray's exporter every five seconds. Prometheus scrapes it from
+Ray's metrics port of each node, where the names have the prefix `ray_` (and counters the suffix `_total`). Ray adds a
+label `WorkerId`, so sum over processes: `sum without (WorkerId) (rate(ray_patchbay_turns_total[1m]))`.
+
+A tenant beyond the first fifty that a process sees is labelled `other`, since an exporter never forgets a label. No
+session, call or actor id is a label. `stt`, `agent` and `tts` name the provider that really served the turn.
+"""
+
+if __name__ == "__main__":
+    print(as_markdown(), end="")
