@@ -40,7 +40,7 @@ def up(chosen: Configuration) -> None:
     notes = console.notes()
     console.claim_stdout()
     with Progress(notes) as progress:
-        from cluster.connect import start
+        from cluster.connect import start, stop
 
         router = start(chosen.text, chosen.source, progress=progress)
         ready = asyncio.run(_answer(router, lambda r: r.ready.remote(providers=True)))
@@ -48,7 +48,10 @@ def up(chosen: Configuration) -> None:
         notes.print(f"{provider}: {wrong or 'ready'}", markup=False, style="red" if wrong else None)
     notes.print("up; patchbay call FILE.wav --address auto; Ctrl-C ends it", markup=False)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    signal.pause()  # Ray's driver has its own threads; there is nothing for this one to do
+    try:
+        signal.pause()  # Ray's driver has its own threads; there is nothing for this one to do
+    finally:
+        stop(router)
 
 
 def pools(address: str, *, json: bool) -> None:

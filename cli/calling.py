@@ -7,10 +7,13 @@ to standard error, and the caller's first frame is taken within ten seconds (mea
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+from actors.client import SessionHandle
 from cli import audiofile, configuration, console, picture
 from cli.calllog import CallLog
 from cli.progress import Progress
@@ -19,7 +22,7 @@ from cli.show import JsonLines, Transcript, route_line
 from router.context import RouteContext
 from router.errors import AudioError, ConfigError
 
-__all__ = ["CallRequest", "make_call"]
+__all__ = ["CallRequest", "keep", "make_call", "router_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,32 +40,48 @@ class CallRequest:
     fast: bool
 
 
-async def make_call(request: CallRequest) -> CallLog:
+async def make_call(request: CallRequest) -> None:
     """Make the call; leaves recording and picture also of a call that failed or was interrupted."""
     samples, audio = audiofile.read(request.file)
     _check_names(request)
     stdout = console.claim_stdout()
-    notes = console.notes()
-    with Progress(notes) as progress:
-        router = await _router(request, progress)
-        progress("opening the session")
-        handle = await router.open.remote(request.ctx)
-        progress("waiting for the first frame to be taken")
-        style = Style(full_duplex=request.full_duplex, lockstep=request.fast)
-        title = f"{handle.tenant_id}, {request.ctx.region}: route {handle.route}"
-        log = CallLog(audio.rate_hz, title=title, timed=not request.fast)
-        show: JsonLines | Transcript
-        if request.json:
-            show = JsonLines(stdout, timed=log.timed)
-        else:
-            notes.print(route_line(handle), markup=False)
-            show = Transcript(console.people(stdout), timed=log.timed)
-        try:
-            with show:
-                await run(handle, samples, audio, style, show, log, taken=progress.done)
-        finally:
-            keep(log, request.out, request.picture)
-    return log
+    with Progress(console.notes()) as progress:
+        async with router_of(request.config, request.address, progress) as router:
+            progress("opening the session")
+            handle = await router.open.remote(request.ctx)
+            progress("waiting for the first frame to be taken")
+            title = f"{handle.tenant_id}, {request.ctx.region}: route {handle.route}"
+            log = CallLog(audio.rate_hz, title=title, timed=not request.fast)
+            style = Style(full_duplex=request.full_duplex, lockstep=request.fast)
+            try:
+                with _show(request, handle, stdout) as show:
+                    await run(handle, samples, audio, style, show, log, taken=progress.done)
+            finally:
+                keep(log, request.out, request.picture)
+
+
+@asynccontextmanager
+async def router_of(config: Path | None, address: str | None, progress: Progress) -> AsyncIterator[Any]:
+    """The router of the cluster at `address`, or of an embedded one that ends with the block.
+
+    Ray's start and end block, so they have a thread. Raises ConfigError before Ray is started, ClusterError.
+    """
+    if address is not None:
+        from cluster.connect import connect
+
+        progress(f"connecting to {address}")
+        yield await asyncio.to_thread(connect, address)
+        return
+    chosen = configuration.read(config)
+    chosen.check().required()
+    progress("starting an embedded cluster")
+    from cluster.connect import start, stop
+
+    router = await asyncio.to_thread(start, chosen.text, chosen.source, progress=progress)
+    try:
+        yield router
+    finally:
+        await asyncio.to_thread(stop, router)
 
 
 def keep(log: CallLog, out: Path | None, page: Path | None) -> None:
@@ -73,6 +92,15 @@ def keep(log: CallLog, out: Path | None, page: Path | None) -> None:
         picture.save(page, log)
 
 
+def _show(request: CallRequest, handle: SessionHandle, stdout: IO[bytes]) -> JsonLines | Transcript:
+    timed = not request.fast
+    if request.json:
+        return JsonLines(stdout, timed=timed)
+    people = console.people(stdout)
+    people.print(route_line(handle), markup=False, soft_wrap=True)
+    return Transcript(people, timed=timed)
+
+
 def _check_names(request: CallRequest) -> None:
     """What would fail after the call fails before it."""
     if request.picture is not None:
@@ -81,18 +109,3 @@ def _check_names(request: CallRequest) -> None:
         raise AudioError("file", f"{request.out}: the recording would overwrite what is being played")
     if request.config is not None and request.address is not None:
         raise ConfigError(("--config is for an embedded cluster; the one at --address has its own",))
-
-
-async def _router(request: CallRequest, progress: Progress) -> Any:
-    """The router of the cluster at `address`, or of an embedded one. Ray's start blocks, so it has a thread."""
-    if request.address is not None:
-        from cluster.connect import connect
-
-        progress(f"connecting to {request.address}")
-        return await asyncio.to_thread(connect, request.address)
-    chosen = configuration.read(request.config)
-    chosen.check().required()  # wrong before Ray is started, not after
-    progress("starting an embedded cluster")
-    from cluster.connect import start
-
-    return await asyncio.to_thread(start, chosen.text, chosen.source, progress=progress)
