@@ -23,7 +23,10 @@ _FRAME_S = FRAME_MS / 1000
 class Ear:
     """`hear` and `conceal` yield (position, frame); the caller of them feeds the stages."""
 
-    __slots__ = ("_decoder", "_frame_bytes", "_rest", "_silence", "concealed_ms", "concealing", "ended", "last_s", "rate_hz", "ring")
+    __slots__ = (
+        "_decoder", "_frame_bytes", "_rest", "_silence", "concealed_ms", "concealing", "ended", "last_s", "rate_hz",
+        "ring",
+    )  # fmt: skip
 
     def __init__(self, audio_in: AudioFormat, rate_hz: int, replay_s: float, now_s: float) -> None:
         self.rate_hz = rate_hz

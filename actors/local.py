@@ -115,7 +115,7 @@ class LocalCall:
             raise RuntimeError(f"{_EVENTS_MAX} events of {event.session_id} were not read")
         self.events.put_nowait(event)
 
-    def audio(self, reply_id: int, pos: int, pcm: bytes) -> None:
+    def audio_out(self, reply_id: int, pos: int, pcm: bytes) -> None:
         rate_hz = self.session.audio_out.rate_hz
         t = round(self.session.session_s() - self._began_s, 6)
         self.event(ev.VoiceAudio(t=t, reply_id=reply_id, offset_ms=pos * 1000 / rate_hz, pcm=pcm))

@@ -24,8 +24,8 @@ class Mouth:
     """The audio of one reply. A new reply gets a new mouth."""
 
     __slots__ = (
-        "_base_ms", "_base_s", "_byte_ms", "_frame", "_keep", "_max_bytes", "_out", "_taken", "complete", "dropped_ms", "held",
-        "open", "put_ms", "reported", "sent_ms",
+        "_base_ms", "_base_s", "_byte_ms", "_frame", "_keep", "_max_bytes", "_out", "_taken", "complete",
+        "dropped_ms", "held", "open", "put_ms", "reported", "sent_ms",
     )  # fmt: skip
 
     def __init__(self, audio_out: AudioFormat, max_s: float, *, gated: bool = False) -> None:

@@ -46,7 +46,7 @@ class Outlet(Protocol):
 
     def event(self, event: ev.Event) -> None: ...
 
-    def audio(self, reply_id: int, pos: int, pcm: bytes) -> None:
+    def audio_out(self, reply_id: int, pos: int, pcm: bytes) -> None:
         """Reply audio in the caller's format; `pos` in samples from the reply's start."""
         ...
 
@@ -352,7 +352,7 @@ class VoiceSession:
         self._outlet.event(event)
 
     def send_audio(self, reply_id: int, pos: int, pcm: bytes) -> bool:
-        self._outlet.audio(reply_id, pos, pcm)
+        self._outlet.audio_out(reply_id, pos, pcm)
         return True
 
     def turn_answered(self, event: dict[str, Any]) -> None:

@@ -188,9 +188,7 @@ class Speaking:
         reply.asked = True
         self.agent_due_s = self._clock() + self._caps(self._agent).first_text_p99_s + _SLACK_S
         turn = reply.turn_id if reply.turn_id is not None else -reply.id
-        self._agent.send(
-            wire.AgentReply(turn=turn, revision=reply.revision, history=self.history.items(), cause=cause)
-        )
+        self._agent.send(wire.AgentReply(turn=turn, revision=reply.revision, history=self.history.items(), cause=cause))
 
     def open_gate(self, order: law.OpenGate) -> None:
         if self.current is not None and self.current.id == order.reply:
@@ -421,9 +419,7 @@ class Speaking:
             over = reply.mouth.complete and not reply.mouth.put_ms
         else:
             over = reply.is_silent and not reply.asked
-        if over:
-            self._finish(reply)
-        elif reply.mouth.is_over(now_s):
+        if over or reply.mouth.is_over(now_s):
             self._finish(reply)
 
     def _leave(self, reply: Reply, offset_ms: float, pcm: bytes) -> None:

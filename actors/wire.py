@@ -1,7 +1,9 @@
 """What travels on links besides audio: one record per fact, one union per direction.
 
-    caller  -> host      Attach, then events.AnyOp              host     -> caller   Attached | Denied, then events.AnyEvent
-    host    -> provider  OpenStream, CloseStream, stage ops     provider -> host     interface.AnyProviderEvent
+    caller  -> host      Attach, then events.AnyOp
+    host    -> caller    Attached | Denied, then events.AnyEvent
+    host    -> provider  OpenStream, CloseStream, stage ops
+    provider -> host     interface.AnyProviderEvent
     router  -> worker    (host or provider) Hello, CloseSession, LeaseAnswer, Retire
     worker  -> router    WorkerReport, SessionChange, LeaseRequest, Outcome
 

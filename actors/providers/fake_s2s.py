@@ -15,7 +15,7 @@ import numpy as np
 from annotated_types import Ge, Gt
 
 from actors.providers import options as stream_options
-from actors.providers.fake_handle import FAKE_RATES_HZ, Delay, FakeOptions, FakeProvider, FakeStream, Handle
+from actors.providers.fake_handle import Delay, FakeOptions, FakeProvider, FakeStream, Handle
 from actors.providers.fake_tones import hear, say
 from actors.providers.interface import (
     Emit,
@@ -36,7 +36,8 @@ from actors.secrets import Secret
 
 __all__ = ["FakeS2s", "Provider"]
 
-OUTPUT_RATE_HZ = 16000
+RATE_HZ = 16000
+"""In and out."""
 _KEPT_S = 60
 
 
@@ -68,10 +69,13 @@ class FakeS2sStream(FakeStream):
         self.heard_ms: dict[int, float] = {}
         """Response -> what the session says the caller heard."""
         self._speaking = False
+        self._began = spec.pos
         self._quiet = 0
         self._kept = bytearray()
         self._response = 0
         self._active: int | None = None
+        self._say_next: str | None = None
+        """An agent's text that was injected last: `respond` speaks just this."""
 
     def audio(self, pos: int, pcm: bytes) -> None:
         self.received = pos + len(pcm) // 2
@@ -84,7 +88,7 @@ class FakeS2sStream(FakeStream):
     def activity_start(self, pos: int) -> None:
         self.note("activity_start", pos)
         if self.options.vad != "server":
-            self._speaking = True
+            self._speaking, self._began = True, pos
 
     def activity_end(self, pos: int) -> None:
         self.note("activity_end", pos)
@@ -94,7 +98,8 @@ class FakeS2sStream(FakeStream):
 
     def respond(self) -> None:
         self.note("respond")
-        self._request()
+        text, self._say_next = self._say_next, None
+        self._request(text)
 
     def cancel(self, response: int) -> None:
         self.note("cancel", response)
@@ -113,6 +118,7 @@ class FakeS2sStream(FakeStream):
 
     def inject(self, role: Literal["user", "agent", "system"], text: str) -> None:
         self.note("inject", role, text)
+        self._say_next = text if role == "agent" else None
 
     def _detect(self, pos: int, pcm: bytes) -> None:
         """Speech by loudness, in whatever pieces the audio comes."""
@@ -120,7 +126,7 @@ class FakeS2sStream(FakeStream):
         loud = bool(len(samples)) and max(int(samples.max()), -int(samples.min())) > self.options.threshold
         self._quiet = 0 if loud else self._quiet + len(samples)
         if loud and not self._speaking:
-            self._speaking = True
+            self._speaking, self._began = True, pos
             self.say(SttSpeechStarted(pos=pos))
             if self._active is not None:
                 self._interrupt(self._active)
@@ -141,17 +147,17 @@ class FakeS2sStream(FakeStream):
         if self.options.decode:
             text = " ".join(word.text for word in hear(bytes(self._kept), self.spec.rate_hz))
             self._kept.clear()
-        self.say(InputText(text=text, final=True))
+        self.say(InputText(text=text, final=True, from_pos=self._began, to_pos=self.received))
 
-    def _request(self) -> None:
+    def _request(self, text: str | None = None) -> None:
         self._response += 1
         response = self._response
         delay_s = self.options.answer_delay_s + self.options.first_audio_s
-        self.step(partial(self._respond, response), key=response, delay_s=delay_s, request=True)
+        self.step(partial(self._respond, response, text), key=response, delay_s=delay_s, request=True)
 
-    def _respond(self, response: int) -> None:
+    def _respond(self, response: int, text: str | None) -> None:
         """Plan the events of one response as steps behind this one."""
-        answer = self._answer()
+        answer = self._answer() if text is None else text
         self._active = response
         events: list[tuple[ProviderEvent, float]] = [(ResponseStarted(response=response), 0.0)]
         if isinstance(answer, str):
@@ -167,7 +173,7 @@ class FakeS2sStream(FakeStream):
         self.step(partial(self._done, response), key=response)
 
     def _audio(self, response: int, text: str) -> list[tuple[ProviderEvent, float]]:
-        rate = OUTPUT_RATE_HZ
+        rate = RATE_HZ
         pcm = say(text, rate).pcm
         chunk = rate * self.options.chunk_ms // 1000
         pace_s = self.options.chunk_ms / 1000 / self.options.speed if self.options.speed else 0.0
@@ -198,8 +204,8 @@ class FakeS2s(FakeProvider):
     def capabilities(cls, options: Mapping[str, Any]) -> S2sCapabilities:
         known = stream_options.parse(FakeS2sOptions, cls.TYPE, options)
         return S2sCapabilities(
-            rates_hz=FAKE_RATES_HZ,
-            output_rate_hz=OUTPUT_RATE_HZ,
+            rates_hz=(RATE_HZ,),
+            output_rate_hz=RATE_HZ,
             streams_per_actor=known.streams_per_actor,
             vad=known.vad,
             truncation=True,

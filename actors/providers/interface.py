@@ -13,7 +13,8 @@ take what they are given and return; a stream that talks to a network hands it t
     await stream.close(drain=False)
 
 Units    `pos` counts samples of the stream's own audio from the session's media position 0: pos / rate_hz is the
-         media position in seconds whatever connection carries it. `_ms`, `_s` as named. pcm is 16-bit little-endian mono.
+         media position in seconds whatever connection carries it. `_ms`, `_s` as named. pcm is 16-bit little-endian
+         mono.
 Events   may be emitted from any method or task of the stream, on the actor's loop, until `close` returns.
 Errors   a stream that fails emits `Fault` and is then closed by the session; `open`, `warm` and `probe` raise
          ProviderError. Exceptions of a vendor's library never pass this edge.

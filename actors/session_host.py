@@ -1,0 +1,404 @@
+"""Many calls in one process: links of callers in, links to provider actors out, one tick for all.
+
+    host = SessionHost("patchbay-host-eu-1f2e3d4c")
+    info = await host.start("eu", key)
+    ...                    # callers dial info.address and attach with a grant; the router dials with the cluster key
+    await host.stop()
+
+A session is a passive object: a batch of frames is decoded and handed out in a plain loop, and one tick of 20 ms looks
+at the deadlines of those sessions alone that have one due. What a session raises ends that session alone.
+
+Bounds   `max_sessions`; a grant is good once (and again for its own session's caller).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from actors import events as ev
+from actors import observe, wire
+from actors.formats import FRAME_MS
+from actors.grant import GRANT_TTL_S, LEEWAY_S, verify
+from actors.lag import LagMonitor
+from actors.link import LinkServer, serve
+from actors.link_codec import AudioBatch
+from actors.link_end import Handler, Link
+from actors.link_port import ProviderLinks
+from actors.logs import get_logger
+from actors.providers.interface import Capabilities, StreamSpec
+from actors.providers.registry import find
+from actors.session_seat import Seat
+from actors.task_home import TaskHome
+from actors.worker import RouterDoor
+from router.errors import AudioError, ConfigError, LinkAuthError, LinkError, LinkProtocolError
+from router.plan import Candidate
+
+__all__ = ["SessionHost", "SessionHostStatistics"]
+
+_TICK_S = FRAME_MS / 1000
+_STOP_S = 3.0
+_SPENT_MAX = 20_000
+_RECORDS_MAX = 1_000
+
+log = get_logger("host")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionHostStatistics:
+    sessions: int
+    attached: int
+    """Sessions ever."""
+    denied: int
+    failed_sessions: int
+    """Ended by an exception of ours."""
+    frames: int
+    stale_frames: int
+    records_dropped: int
+    """Call records that the disk was too slow for."""
+    lag_p99_ms: float
+    provider_links: int
+
+
+class _ToHere:
+    """The observer of this process, whichever it is when a record comes."""
+
+    def observe(self, record: observe.Record) -> None:
+        observe.tell(record)
+
+
+class SessionHost:
+    """Made in its own process; all methods on its loop."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.observer: observe.Observer = _ToHere()
+        self.tasks = TaskHome(name)
+        self.links: ProviderLinks
+        self.clock: Callable[[], float]
+        self.attached = self.denied = self.failed_sessions = self.frames = self.stale_frames = 0
+        self.records_dropped = 0
+        self._seats: dict[str, Seat] = {}
+        self._by_token: dict[bytes, Seat] = {}
+        self._ends: dict[Link, CallerEnd] = {}
+        self._spent: dict[bytes, float] = {}
+        self._fallbacks: dict[str, Any] = {}
+        self._local_streams = 0
+        self._server: LinkServer | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._lag = LagMonitor(_TICK_S)
+        self._records: asyncio.Queue[bytes] = asyncio.Queue(_RECORDS_MAX)
+        self._key = b""
+        self._door: RouterDoor
+        self._info: wire.WorkerInfo
+
+    # ---------------------------------------------------------------------------------------------------- life
+
+    async def start(
+        self,
+        region: str,
+        key: bytes,
+        *,
+        bind_ip: str = "127.0.0.1",
+        node: str = "",
+        max_sessions: int = 250,
+        leave: Callable[[], None] | None = None,
+        records_path: str | None = None,
+    ) -> wire.WorkerInfo:
+        """Serve callers and the router. `records_path`: a file that gets one JSON line for each call."""
+        loop = asyncio.get_running_loop()
+        self.clock, self._key = loop.time, key
+        await self.tasks.open()
+        self.links = ProviderLinks(key, self.tasks.group)
+        if records_path is not None:
+            self.tasks.spawn(self._write_records(Path(records_path)), "records")
+        self._server = await serve(self._handler, key, bind_ip=bind_ip)
+        self._info = wire.WorkerInfo(
+            actor=self.name, kind="host", region=region, address=self._server.address, pid=os.getpid(), node=node,
+            capacity=max_sessions, started_unix_s=_unix_s(),
+        )  # fmt: skip
+        self._door = RouterDoor(report=self._report, live=lambda: len(self._seats), on_op=self._router_op, leave=leave)
+        self._tick_at_s = loop.time()
+        self._tick()
+        return self._info
+
+    async def describe(self) -> wire.WorkerInfo:
+        return self._info
+
+    def statistics(self) -> SessionHostStatistics:
+        return SessionHostStatistics(
+            sessions=len(self._seats), attached=self.attached, denied=self.denied,
+            failed_sessions=self.failed_sessions, frames=self.frames, stale_frames=self.stale_frames,
+            records_dropped=self.records_dropped, lag_p99_ms=self._lag.p99_ms(),
+            provider_links=self.links.statistics().links,
+        )  # fmt: skip
+
+    async def stop(self) -> None:
+        """End every session as drained, then the links; bounded. Idempotent."""
+        if self._timer is not None:
+            self._timer.cancel()
+        for seat in list(self._seats.values()):
+            seat.session.close("drained")
+        if self._server is not None:
+            await self._server.close("the host ends")
+            await self.links.close()
+        await self.tasks.close(timeout_s=_STOP_S)
+
+    def _tick(self) -> None:
+        loop = asyncio.get_running_loop()
+        now_s = loop.time()
+        self._lag.tick(now_s)
+        self._door.tick(now_s)
+        for seat in tuple(self._seats.values()):
+            if seat.session.wake_s <= now_s:
+                self.guard(seat, seat.session.tick)
+        # from the grid, not from now: a late tick is not added to the next
+        self._tick_at_s = max(self._tick_at_s + _TICK_S, now_s)
+        self._timer = loop.call_at(self._tick_at_s, self._tick)
+
+    def guard(self, seat: Seat, work: Callable[..., None], *args: Any) -> None:
+        """An exception ends this session alone."""
+        try:
+            work(*args)
+        except Exception as error:
+            self.failed(seat, error)
+
+    def failed(self, seat: Seat, error: Exception) -> None:
+        self.failed_sessions += 1
+        seat.log.error("session.failed", error=type(error).__name__, detail=str(error)[:500], exc_info=True)
+        try:
+            seat.session.close("error")
+        except Exception as worse:
+            seat.log.error("session.close_failed", error=type(worse).__name__)
+            seat.session.closed = True
+            self.ended(seat, {"session_id": seat.grant.session_id, "reason": "error", "duration_s": 0.0})
+
+    # -------------------------------------------------------------------------------------------------- callers
+
+    def _handler(self, link: Link) -> Handler:
+        if link.role == "router":
+            return self._door.take(link)
+        if link.role != "caller":
+            link.fail(LinkAuthError(link.peer, f"a session host serves no {link.role}"))
+        end = self._ends[link] = CallerEnd(self)
+        return end
+
+    def attach(self, link: Link, end: CallerEnd, stream: int, attach: wire.Attach) -> None:
+        """A caller shows its token: a new session, or the caller of one that lives."""
+        try:
+            seat = self._seat_of(attach)
+        except LinkAuthError as error:
+            self._deny(link, stream, "auth", error.detail)
+            return
+        except AudioError as error:
+            self._deny(link, stream, "audio", str(error))
+            return
+        except ConfigError as error:
+            self._deny(link, stream, "config", str(error))
+            return
+        if isinstance(seat, wire.Denied):
+            self._deny(link, stream, seat.kind, seat.detail)
+            return
+        if not link.admit(stream):
+            self._deny(link, stream, "capacity", "this connection carries as many sessions as it may")
+            return
+        end.seats[stream] = seat
+        again = seat.grant.session_id in self._seats
+        seat.sit(link, stream, attach)
+        if again:
+            self.guard(seat, seat.session.attach)
+            return
+        self._seats[seat.grant.session_id] = seat
+        self._by_token[hashlib.sha256(seat.token).digest()] = seat
+        self.attached += 1
+        self.session_changed(seat, "attached")
+        self.guard(seat, seat.session.start)
+
+    def _seat_of(self, attach: wire.Attach) -> Seat | wire.Denied:
+        known = self._known(attach.token)
+        if known is not None:
+            return known
+        digest = hashlib.sha256(attach.token).digest()
+        if digest in self._spent:
+            return wire.Denied(kind="gone", detail="the session has ended")
+        grant = verify(attach.token, self._key, now_unix_s=_unix_s(), host=self.name)
+        if grant.session_id in self._seats:
+            return wire.Denied(kind="conflict", detail="the session lives under another token")
+        if self._door.retiring:
+            return wire.Denied(kind="draining", detail="this host takes no new sessions")
+        if len(self._seats) >= self._info.capacity:
+            return wire.Denied(kind="capacity", detail=f"this host has its {self._info.capacity} sessions")
+        return Seat(self, grant, attach, self.clock())
+
+    def _known(self, token: bytes) -> Seat | None:
+        """The living session of this token; found by its hash, so that nothing of it shows in the time it takes."""
+        return self._by_token.get(hashlib.sha256(token).digest())
+
+    def _deny(self, link: Link, stream: int, kind: str, detail: str) -> None:
+        self.denied += 1
+        log.warning("attach.denied", peer=link.peer, kind=kind, detail=detail)
+        link.send(stream, wire.Denied(kind=kind, detail=detail))
+
+    def leave_stream(self, link: Link, stream: int) -> None:
+        """Another connection took this session over, or it has ended."""
+        end = self._ends.get(link)
+        if end is not None:
+            end.seats.pop(stream, None)
+        link.release(stream)
+
+    def lost(self, link: Link) -> None:
+        end = self._ends.pop(link, None)
+        if end is not None:
+            for seat in list(end.seats.values()):
+                self.guard(seat, seat.lose)
+
+    # ---------------------------------------------------------------------------------------- what seats ask for
+
+    def capabilities(self, candidate: Candidate) -> Capabilities:
+        capabilities: Capabilities = find(candidate.type).capabilities(candidate.options)
+        return capabilities
+
+    def fallback(self, candidate: Candidate) -> Any:
+        """One object of a built-in stand-in, shared by all sessions here that need it."""
+        made = self._fallbacks.get(candidate.type)
+        if made is None:
+            made = self._fallbacks[candidate.type] = find(candidate.type)({}, None, None)
+        return made
+
+    def number(self, spec: StreamSpec) -> StreamSpec:
+        self._local_streams += 1
+        return StreamSpec(
+            stream=self._local_streams, epoch=spec.epoch, session_id=spec.session_id, tenant_id=spec.tenant_id,
+            rate_hz=spec.rate_hz, pos=spec.pos, options=spec.options, trace=spec.trace,
+        )  # fmt: skip
+
+    def soon(self, work: Callable[..., None], *args: Any) -> None:
+        asyncio.get_running_loop().call_soon(partial(work, *args))
+
+    def push(self, op: wire.WorkerOp) -> bool:
+        return self._door.push(op)
+
+    def session_changed(self, seat: Seat, state: Any, reason: str = "") -> None:
+        self._door.push(self._change(seat, state, reason))
+
+    def ended(self, seat: Seat, record: dict[str, Any]) -> None:
+        """The session is over: its leases go back, its token is spent, its record is written."""
+        if self._seats.pop(seat.grant.session_id, None) is None:
+            return
+        for link, end in list(self._ends.items()):
+            for stream, other in list(end.seats.items()):
+                if other is seat:
+                    self.leave_stream(link, stream)
+        self._by_token.pop(hashlib.sha256(seat.token).digest(), None)
+        self._spend(seat.token)
+        self.session_changed(seat, "closed", str(record["reason"]))
+        try:
+            self._records.put_nowait(msgspec.json.encode({**record, "ended": datetime.now(UTC).isoformat()}) + b"\n")
+        except asyncio.QueueFull:
+            self.records_dropped += 1
+
+    def _spend(self, token: bytes) -> None:
+        now_s = self.clock()
+        while self._spent and (len(self._spent) >= _SPENT_MAX or next(iter(self._spent.values())) < now_s):
+            del self._spent[next(iter(self._spent))]
+        self._spent[hashlib.sha256(token).digest()] = now_s + GRANT_TTL_S + 2 * LEEWAY_S
+
+    async def _write_records(self, path: Path) -> None:
+        while True:
+            line = await self._records.get()
+            try:
+                await asyncio.to_thread(_append, path, line)
+            except OSError as error:
+                log.error("record.not_written", path=str(path), detail=error.strerror)
+
+    # --------------------------------------------------------------------------------------------------- router
+
+    def _router_op(self, op: wire.RouterOp) -> None:
+        seat = self._seats.get(getattr(op, "session_id", ""))
+        if seat is None:
+            return
+        if isinstance(op, wire.LeaseAnswer):
+            self.guard(seat, seat.leased, op)
+        elif isinstance(op, wire.CloseSession):
+            if op.reason == "drained":
+                self.guard(seat, seat.session.close, "drained")
+            else:
+                self.guard(seat, seat.session.caller_op, ev.CallerClose())
+
+    def _report(self, whole: bool) -> wire.WorkerReport:
+        sessions = tuple(self._change(s, "opened" if s.opened else "attached") for s in self._seats.values())
+        return wire.WorkerReport(
+            actor=self.name, streams=len(self._seats), lag_p99_ms=self._lag.p99_ms(), sessions=sessions if whole else ()
+        )
+
+    def _change(self, seat: Seat, state: Any, reason: str = "") -> wire.SessionChange:
+        grant = seat.grant
+        return wire.SessionChange(
+            session_id=grant.session_id, state=state, tenant_id=grant.plan.tenant_id, region=grant.plan.region,
+            route=grant.plan.route, version=grant.plan.version, leases=seat.leases, reason=reason,
+            fingerprint=grant.fingerprint, age_s=self.clock() - seat.began_s, isolation=grant.plan.isolation,
+        )  # fmt: skip
+
+
+class CallerEnd:
+    """A caller's link: one session or, behind a gateway, a thousand. Fulfils `link.Handler`."""
+
+    def __init__(self, host: SessionHost) -> None:
+        self.host = host
+        self.seats: dict[int, Seat] = {}
+
+    def on_audio(self, link: Link, batch: AudioBatch) -> None:
+        host, seats, payload, offsets = self.host, self.seats, batch.payload, batch.offsets
+        seqs, poss = batch.seqs, batch.poss
+        host.frames += len(batch)
+        for i, stream in enumerate(batch.streams):
+            seat = seats.get(stream)
+            if seat is None:
+                host.stale_frames += 1
+                continue
+            try:
+                seat.audio(seqs[i], poss[i], payload[offsets[i] : offsets[i + 1]])
+            except Exception as error:
+                host.failed(seat, error)
+
+    def on_control(self, link: Link, stream: int, body: memoryview) -> None:
+        try:
+            op = wire.host_decoder_for_caller.decode(body)
+        except msgspec.DecodeError as error:
+            raise LinkProtocolError(link.peer, f"from a caller: {error}") from None
+        seat = self.seats.get(stream)
+        if isinstance(op, wire.Attach):
+            if seat is not None:
+                raise LinkProtocolError(link.peer, f"stream {stream} was attached twice")
+            self.host.attach(link, self, stream, op)
+        elif seat is not None:
+            self.host.guard(seat, seat.session.caller_op, op)
+
+    def on_closed(self, link: Link, error: LinkError | None) -> None:
+        self.host.lost(link)
+
+    def on_bits(self, link: Link, streams: list[int], poss: list[int], bits: bytes) -> None:
+        raise LinkProtocolError(link.peer, "a caller sends no verdicts")
+
+    def on_credit(self, link: Link, streams: list[int], seqs: list[int]) -> None:
+        raise LinkProtocolError(link.peer, "a caller sends no credit")
+
+
+def _append(path: Path, line: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab") as file:
+        file.write(line)
+
+
+def _unix_s() -> float:
+    """Wall clock: tokens are dated by another process."""
+    return datetime.now(UTC).timestamp()

@@ -1,0 +1,224 @@
+"""One session's place in a host: between its caller's stream on a link and its stages on other links.
+
+    caller's link ◄──events, audio, credit── Seat ──leases, ports──► provider actors
+                                              │
+                                         VoiceSession
+
+It is the session's outlet (events and audio to the caller, credit) and its connector (streams of the stages). A caller
+whose link broke leaves the seat; events wait, and are told again to whoever comes back with the same token.
+
+Bounds   events kept for replay: `KEPT_ATTACHED` while the caller is here (what may be on its way), `KEPT_DETACHED`
+         while it is away; then the session closes, since no event is ever dropped.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from actors import events as ev
+from actors import wire
+from actors.formats import AudioFormat
+from actors.link import Link
+from actors.logs import get_logger
+from actors.ports import LocalPort
+from actors.providers.interface import Capabilities, Fault, StreamSpec
+from actors.session import FALLBACKS, VoiceSession
+from actors.stage_slot import StageSlot
+from router.errors import AudioError
+from router.plan import Candidate, Stage
+
+if TYPE_CHECKING:
+    from actors.session_host import SessionHost
+
+__all__ = ["CREDIT_MS", "Seat"]
+
+KEPT_ATTACHED, KEPT_DETACHED = 256, 4096
+CREDIT_MS = {"live": 2000.0, "file": 400.0, "lockstep": 20.0}
+"""Audio a caller may have on its way: live input beyond 2 s is stale; a file needs the way there and back."""
+_CREDIT_FRAMES = 5  # credit of a live caller comes back every 100 ms
+_GAP_MAX_MS = 2000.0  # a hole in the caller's positions is filled with silence up to here
+_BAD_AUDIO_MAX = 50
+
+log = get_logger("session")
+_encode = msgspec.msgpack.Encoder().encode
+
+
+class Seat:
+    """Made by the host when a grant is shown for the first time."""
+
+    def __init__(self, host: SessionHost, grant: wire.Grant, attach: wire.Attach, now_s: float) -> None:
+        self.grant, self.token = grant, attach.token
+        self.began_s = now_s
+        self.audio_in = AudioFormat(attach.encoding, attach.rate_hz)  # type: ignore[arg-type]
+        self.format_out = AudioFormat(attach.out_encoding, attach.out_rate_hz)  # type: ignore[arg-type]
+        self.next_sample = 0
+        self.opened = self.over = False
+        self._host = host
+        self._link: Link | None = None
+        self._stream = 0
+        self._seq = self._credited = 0
+        self._kept: deque[tuple[int, bytes]] = deque()
+        self._caps: dict[tuple[Stage, str], Capabilities] = {}
+        self._leases = {(lease.stage, lease.candidate): lease for lease in grant.leases}
+        self._held: dict[Stage, wire.Lease] = {}
+        self._asked: dict[tuple[Stage, int], tuple[StageSlot, Candidate, StreamSpec]] = {}
+        self._bad_audio = 0
+        self.session = VoiceSession(
+            grant.session_id, grant.plan, self, self.capabilities, self, host.clock,
+            audio_in=self.audio_in, audio_out=self.format_out, mode=attach.mode, trace=grant.trace,
+            observer=host.observer,
+        )  # fmt: skip
+        self.log = log.bind(
+            session=grant.session_id, tenant=grant.plan.tenant_id, region=grant.plan.region, route=grant.plan.route,
+            trace=grant.trace,
+        )  # fmt: skip
+
+    # ------------------------------------------------------------------------------------------ the caller's side
+
+    def sit(self, link: Link, stream: int, attach: wire.Attach) -> None:
+        """The caller is here, for the first time or again; whoever sat here before is let go."""
+        if self._link is not None and not self._link.closed and (self._link, self._stream) != (link, stream):
+            self._host.leave_stream(self._link, self._stream)
+            self._link.send_encoded(self._stream, b"")
+        self._link, self._stream = link, stream
+        self._seq = self._credited = 0
+        mode = self.session.mode
+        session_id = self.grant.session_id
+        link.send(stream, wire.Attached(session_id=session_id, pos=self.next_sample, credit_ms=CREDIT_MS[mode]))
+        for n, body in self._kept:
+            if n > attach.after_n:
+                link.send_encoded(stream, body)
+
+    def lose(self) -> None:
+        """The caller's link is gone."""
+        self._link = None
+        if not self.over:
+            self.session.detach()
+
+    def audio(self, seq: int, pos: int, pcm: memoryview) -> None:
+        """A frame of the caller, `pos` in samples of its own format."""
+        self._seq = seq + 1
+        size = self.audio_in.sample_bytes
+        samples = len(pcm) // size
+        if pos < self.next_sample:  # told again after a break: taken already
+            self.accept()
+            return
+        try:
+            if pos > self.next_sample:
+                self._fill(pos - self.next_sample)
+            self.next_sample = pos + samples
+            self.session.caller_audio(pcm)
+        except AudioError as error:
+            self._refuse_audio(error)
+
+    def _fill(self, samples: int) -> None:
+        """The caller dropped audio on its way: silence keeps the media clock right, and the drop is told."""
+        gap_ms = samples * 1000 / self.audio_in.rate_hz
+        self.session.count_dropped("caller", gap_ms, "drop_oldest")
+        silence = {"pcm16": b"\0\0", "mulaw": b"\xff", "alaw": b"\xd5"}[self.audio_in.encoding]
+        frame = silence * (self.audio_in.frame_bytes // len(silence))
+        for _ in range(int(min(gap_ms, _GAP_MAX_MS) / 20)):
+            self.session.caller_audio(frame)
+
+    def _refuse_audio(self, error: AudioError) -> None:
+        self._bad_audio += 1
+        self.session.emit(
+            ev.ErrorEvent, stage="caller", provider="", kind="audio", detail=str(error),
+            fatal=self._bad_audio >= _BAD_AUDIO_MAX,
+        )  # fmt: skip
+        if self._bad_audio >= _BAD_AUDIO_MAX:
+            self.session.close("error")
+
+    # ------------------------------------------------------------------------------------------ session's outlet
+
+    def event(self, event: ev.Event) -> None:
+        body = _encode(event)
+        self._kept.append((event.n, body))
+        if self._link is not None:
+            if len(self._kept) > KEPT_ATTACHED:
+                self._kept.popleft()
+            self._link.send_encoded(self._stream, body)
+        elif len(self._kept) > KEPT_DETACHED and not self.over:
+            self.over = True
+            self.session.close("lost")
+        if type(event) is ev.SessionOpened:
+            self.opened = True
+            self._host.session_changed(self, "opened")
+            self.log.info("session.opened", providers=event.providers)
+
+    def audio_out(self, reply_id: int, pos: int, pcm: bytes) -> None:
+        if self._link is not None:
+            self._link.send_audio(self._stream, reply_id, 0, pos, pcm)
+
+    def accept(self) -> None:
+        if self._link is None or self._seq <= self._credited:
+            return
+        if self.session.mode == "live" and self._seq - self._credited < _CREDIT_FRAMES:
+            return
+        self._credited = self._seq
+        self._link.send_credit(self._stream, self._seq)
+
+    def closed(self, record: dict[str, Any]) -> None:
+        self.over = True
+        self.log.info("session.closed", reason=record["reason"], duration_s=record["duration_s"])
+        self._host.ended(self, record)
+
+    # --------------------------------------------------------------------------------------- session's connector
+
+    def capabilities(self, candidate: Candidate) -> Capabilities:
+        key = (candidate.stage, candidate.provider)
+        known = self._caps.get(key)
+        if known is None:
+            known = self._caps[key] = self._host.capabilities(candidate)
+        return known
+
+    def rate_hz(self, candidate: Candidate) -> int:
+        return self.capabilities(candidate).rates_hz[0]
+
+    def request(self, slot: StageSlot, candidate: Candidate, index: int, spec: StreamSpec) -> None:
+        if index >= len(self.grant.plan.stages[slot.stage]):
+            assert FALLBACKS[slot.stage] == candidate.type
+            port = LocalPort(
+                candidate.provider, self._host.fallback(candidate), slot.stage, self._host.number(spec), slot,
+                self._host.tasks.group,
+            )  # fmt: skip
+            slot.take(port, spec.epoch)
+            return
+        lease = self._leases.pop((slot.stage, index), None)
+        if lease is not None:
+            self._open(slot, candidate, spec, lease)
+            return
+        self._asked[slot.stage, index] = (slot, candidate, spec)
+        given_back = self._held.pop(slot.stage, None)
+        ask = wire.LeaseRequest(
+            session_id=self.grant.session_id, stage=slot.stage, candidate=index,
+            gives_back=given_back.lease_id if given_back is not None else None, want=candidate,
+            pool_region=self.grant.plan.pool_region,
+        )  # fmt: skip
+        if not self._host.push(ask):
+            detail = "the router is away and cannot lease a stream"
+            self._host.soon(slot.refused, spec.epoch, Fault(kind="connect", detail=detail))
+
+    def _open(self, slot: StageSlot, candidate: Candidate, spec: StreamSpec, lease: wire.Lease) -> None:
+        self._held[slot.stage] = lease
+        ack_ms = 0 if self.session.mode == "lockstep" else 100
+        port = self._host.links.open(lease, spec, slot, provider=candidate.provider, ack_ms=ack_ms)
+        slot.take(port, spec.epoch)
+
+    def leased(self, answer: wire.LeaseAnswer) -> None:
+        """The router's answer to `LeaseRequest`."""
+        asked = self._asked.pop((answer.stage, answer.candidate), None)
+        if asked is None or self.over:
+            return
+        slot, candidate, spec = asked
+        if answer.lease is None:
+            slot.refused(spec.epoch, Fault(kind="busy", detail=answer.detail, retry_after_s=answer.retry_after_s))
+        elif slot.epoch == spec.epoch:
+            self._open(slot, candidate, spec, answer.lease)
+
+    @property
+    def leases(self) -> tuple[wire.Lease, ...]:
+        return (*self._held.values(), *self._leases.values())
