@@ -12,33 +12,32 @@ Cost     5 microseconds and less at 1,000 routes (benchmarks/choose.py); what a 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection
 from dataclasses import fields
+from typing import Any, TypeVar
 
 from router.bucket import text_of
 from router.context import RouteContext
 from router.match import key_value
-from router.plan import Candidate, DefaultCause, Refusal, RoutePlan
+from router.plan import DefaultCause, Refusal, RoutePlan
 from router.settings import SessionSettings
-from router.table import Choice, Route, RouteTable, Slot, resident
+from router.table import REMEMBERED, Route, RouteTable
 
 __all__ = ["choose", "plan_of"]
 
-_PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
-_SETTINGS = tuple(f.name for f in fields(SessionSettings))
+T = TypeVar("T")
 
 
 def choose(ctx: RouteContext, table: RouteTable, *, live_regions: Collection[str] | None = None) -> RoutePlan | Refusal:
     """The plan for `ctx`, or why there is none.
 
     `live_regions` are the regions of labelled nodes; None or empty where nodes have no labels (see router/region.py).
-    The plan's `stages` and options may be shared with other plans: read them, do not change them.
+    A plan is shared with other calls that it also suits: read its stages and options, do not change them.
     """
     routes = table.routes
-    for position in table.candidates(ctx.tenant_id, ctx.region):
+    for position in table.candidates(ctx):
         route = routes[position]
-        for condition in route.conditions:
+        for condition in route.unfiled:
             if not condition.holds(ctx):
                 break
         else:
@@ -73,67 +72,67 @@ def plan_of(
     if pool_region is None:
         allowed = ", ".join(route.residency)
         return Refusal(kind="region", detail=f"route {route.name} keeps data in {allowed}; no live node is there")
-    stages = route.fixed_stages
-    notes = "" if cause is None else f"; {_CAUSES[cause].format(ctx=ctx)}"
-    if route.buckets:
-        notes += "".join(f"; {b.by} in bucket {b.position(ctx):.2f} of {b.salt.text}" for b in route.buckets)
-    if stages is None:
-        stages = {}
-        for slot in route.slots:
-            found, note = _stage(slot, route, ctx)
-            if not found:
-                detail = f"route {route.name} has no {slot.stage} provider for region {ctx.region}{_within(route)}"
-                return Refusal(kind="region", detail=detail)
-            stages[slot.stage] = found
-            notes += note
-    settings = route.settings
-    if route.greeting_varies:
-        settings = _with_greeting(settings, ctx)
+    arms: tuple[str, ...] = ()
+    if route.splits:
+        arms = tuple([split.winner(key_value(ctx, split.by)[0]) for _, split in route.splits])
+    key = (ctx.tenant_id, ctx.region, pool_region, cause, arms)
+    plan = route.plans.get(key)
+    if plan is None:
+        plan = _new_plan(route, ctx, table.version, pool_region, cause, arms)
+        if len(route.plans) < REMEMBERED:
+            route.plans[key] = plan
+    if route.greeting and isinstance(plan, RoutePlan):
+        return _copy(plan, _PLAN, _WRITE_SETTINGS, _with_greeting(route, ctx))
+    return plan
+
+
+def _new_plan(
+    route: Route, ctx: RouteContext, version: str, pool_region: str, cause: DefaultCause | None, arms: tuple[str, ...]
+) -> RoutePlan | Refusal:
+    stages, lacking = route.stages_for(ctx.tenant_id, ctx.region, arms)
+    if lacking is not None:
+        within = f" that keeps data in {', '.join(route.residency)}" if route.residency else ""
+        detail = f"route {route.name} has no {lacking} provider for region {ctx.region}{within}"
+        return Refusal(kind="region", detail=detail)
+    reason = route.reason if cause is None else f"{route.reason}; {_CAUSES[cause].format(ctx=ctx)}"
+    for (stage, split), arm in zip(route.splits, arms, strict=True):
+        reason += f"; {stage} {arm} by {split.by} in {split.salt}"
     return RoutePlan(
         route=route.name,
-        version=table.version,
+        version=version,
         tenant_id=ctx.tenant_id,
         region=ctx.region,
         pool_region=pool_region,
         stages=stages,
-        settings=settings,
+        settings=route.settings,
         isolation=route.isolation,
         residency=route.residency,
         max_sessions=route.max_sessions,
         default_cause=cause,
-        reason=f"route {route.name}{notes}",
+        reason=reason,
     )
 
 
-def _stage(slot: Slot, route: Route, ctx: RouteContext) -> tuple[tuple[Candidate, ...], str]:
-    """A stage's candidates for this caller, and the note on its split."""
-    choices: tuple[Choice, ...] = slot.choices
-    note = ""
-    split = slot.split
-    if split is not None:
-        won = split.winner(key_value(ctx, split.by)[0])
-        name = won.provider.name
-        choices = (won, *choices)
-        note = f"; {slot.stage} {name} by {split.by} in {split.salt}"
-    tenant_id, region, residency = ctx.tenant_id, ctx.region, route.residency
-    found = []
-    for choice in choices:
-        candidate = choice.same_for_all or choice.candidate(tenant_id, region)
-        if candidate is not None and (not residency or resident(candidate, residency)):
-            found.append(candidate)
-    return tuple(found), note
+def _with_greeting(route: Route, ctx: RouteContext) -> SessionSettings:
+    """The route's settings with the names in its greeting replaced: plain substitution, nothing is evaluated."""
+    greeting = "".join([_said(part, ctx) if n & 1 else part for n, part in enumerate(route.greeting)])
+    return _copy(route.settings, _SETTINGS, _WRITE_GREETING, greeting)
 
 
-def _within(route: Route) -> str:
-    return f" that keeps data in {', '.join(route.residency)}" if route.residency else ""
-
-
-def _with_greeting(settings: SessionSettings, ctx: RouteContext) -> SessionSettings:
-    greeting = _PLACEHOLDER.sub(lambda m: _said(m[1], ctx), settings.greeting or "")
-    made = object.__new__(SessionSettings)  # replace() runs the whole constructor: 4 microseconds more
-    for name in _SETTINGS:
-        object.__setattr__(made, name, greeting if name == "greeting" else getattr(settings, name))
+def _copy(record: T, slots: list[Any], write: Any, value: object) -> T:
+    """`record` with one field changed. dataclasses.replace would run the constructor, which costs as much as the rest
+    of the decision."""
+    made = object.__new__(type(record))
+    for slot in slots:
+        slot.__set__(made, slot.__get__(record))
+    write(made, value)
     return made
+
+
+_SETTINGS = [getattr(SessionSettings, f.name) for f in fields(SessionSettings)]
+_PLAN = [getattr(RoutePlan, f.name) for f in fields(RoutePlan)]
+_WRITE_GREETING = SessionSettings.__dict__["greeting"].__set__
+_WRITE_SETTINGS = RoutePlan.__dict__["settings"].__set__
 
 
 def _said(name: str, ctx: RouteContext) -> str:

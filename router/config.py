@@ -185,7 +185,7 @@ class _Loading:
             self._problems.warn(("providers", name), "no route uses this provider")
 
     def _reach(self, routes: list[Built]) -> None:
-        found, stopped = unreachable([built.route for built in routes])
+        found, stopped = unreachable([built.route.conditions for built in routes])
         for position, earlier in found:
             first = routes[earlier].route
             detail = f"no call comes here: `{first.name}` in line {first.line} takes all that this one would"

@@ -117,10 +117,7 @@ def explain(ctx: RouteContext, table: RouteTable, *, live_regions: Collection[st
         else:
             verdict, why, won = "won", "every condition holds", route
         traces.append(RouteTrace(route.name, route.line, verdict, why, _buckets(route, ctx)))
-    if won is not None:
-        outcome = plan_of(won, ctx, table, None, live_regions)
-    else:
-        outcome = fallback(ctx, table, live_regions)
+    outcome = fallback(ctx, table, live_regions) if won is None else plan_of(won, ctx, table, None, live_regions)
     served = won if won is not None else table.default
     return Explanation(
         context=ctx,

@@ -18,6 +18,8 @@ from router.match import glob, is_glob
 __all__ = ["DEFAULT_REGION", "Regions", "fits"]
 
 DEFAULT_REGION = "default"
+_REMEMBERED = 1024
+"""Regions whose globs need not be asked again; made-up ones beyond it only cost their own call a microsecond."""
 
 
 def fits(region: str, residency: tuple[str, ...]) -> bool:
@@ -28,7 +30,7 @@ def fits(region: str, residency: tuple[str, ...]) -> bool:
 class Regions:
     """The regions that a table names."""
 
-    __slots__ = ("_globs", "names")
+    __slots__ = ("_globs", "_remembered", "names")
 
     def __init__(self, said: Iterable[str]) -> None:
         patterns = dict.fromkeys(said)
@@ -36,13 +38,12 @@ class Regions:
         # The longer stem is the narrower region; equals by name, so that the order of routes does not matter.
         stems = sorted(((_stem(p), p) for p in patterns if is_glob(p) and _stem(p)), key=lambda s: (-len(s[0]), s))
         self._globs = tuple((stem, glob(pattern)) for stem, pattern in stems)
+        self._remembered: dict[str, str] = {}
 
     def pool_region(self, region: str, live: Collection[str] | None, residency: tuple[str, ...]) -> str | None:
         """The region whose pools serve a caller of `region`; None where residency forbids every live one."""
         if not live:
-            if region in self.names:
-                return region
-            return next((stem for stem, match in self._globs if match(region)), DEFAULT_REGION)
+            return self._remembered.get(region) or self._unlabelled(region)
         if region in live and fits(region, residency):
             return region
         able = sorted(r for r in live if fits(r, residency))
@@ -54,6 +55,14 @@ class Regions:
         if residency:
             return able[0] if able else None
         return DEFAULT_REGION
+
+    def _unlabelled(self, region: str) -> str:
+        if region in self.names:
+            return region
+        found = next((stem for stem, match in self._globs if match(region)), DEFAULT_REGION)
+        if len(self._remembered) < _REMEMBERED:
+            self._remembered[region] = found
+        return found
 
 
 def _stem(pattern: str) -> str:

@@ -12,15 +12,16 @@ Raises   nothing: `router.config.load` builds it from a configuration that holds
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from router.bucket import Arm
 from router.context import RouteContext
-from router.index import Index
+from router.index import Index, asked, is_exact
 from router.match import BucketIn, Condition, FieldIs, glob, is_glob
-from router.plan import Candidate, Capacity, DefaultCause, Stage
+from router.plan import Candidate, Capacity, DefaultCause, Refusal, RoutePlan, Stage
 from router.policy import HostPolicy, PoolPolicy, RecordPolicy
 from router.region import Regions, fits
 from router.settings import SessionSettings
@@ -29,6 +30,9 @@ __all__ = ["Choice", "Endpoint", "ProviderSpec", "Route", "RouteTable", "Slot", 
 
 SHARED = "*"
 """The owner of a credential that all tenants use."""
+_PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
+REMEMBERED = 1024
+"""Stages and plans kept by a route. Those of made-up tenants and regions beyond it are worked out each time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,23 +79,14 @@ class ProviderSpec:
 class Choice:
     """A provider as one route uses it: with its merged options, ready to be a candidate."""
 
-    __slots__ = ("_made", "_same_for_all", "options", "provider")
+    __slots__ = ("_made", "options", "provider")
 
     def __init__(self, provider: ProviderSpec, options: dict[str, Any]) -> None:
         self.provider, self.options = provider, options
         self._made: dict[tuple[str, Endpoint | None], Candidate] = {}
-        own_secrets = any(tenant != SHARED for tenant in provider.secrets)
-        self._same_for_all = None if provider.endpoints or own_secrets else self._make(SHARED, None)
-
-    @property
-    def same_for_all(self) -> Candidate | None:
-        """The candidate, where neither tenant nor region changes it."""
-        return self._same_for_all
 
     def candidate(self, tenant_id: str, region: str) -> Candidate | None:
         """The candidate for this caller; None where the provider has endpoints and none for `region`."""
-        if self._same_for_all is not None:
-            return self._same_for_all
         provider = self.provider
         endpoint = provider.endpoint(region) if provider.endpoints else None
         if endpoint is None and provider.endpoints:
@@ -131,13 +126,21 @@ class Split:
             for choice, weight in sorted(arms, key=lambda arm: arm[0].provider.name)
         )
 
-    def winner(self, key: str) -> Choice:
-        best, won = -1.0, self.arms[0][1]
-        for arm, choice in self.arms:
+    @property
+    def choices(self) -> tuple[Choice, ...]:
+        return tuple(choice for _, choice in self.arms)
+
+    def winner(self, key: str) -> str:
+        """Name of the arm that serves the caller of `key`."""
+        best, won = -1.0, ""
+        for arm, _ in self.arms:
             score = arm.score(key)
             if score > best:
-                best, won = score, choice
+                best, won = score, arm.name
         return won
+
+    def arm(self, name: str) -> Choice:
+        return next(choice for arm, choice in self.arms if arm.name == name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,24 +164,65 @@ class Route:
     isolation: Literal["packed", "dedicated"] = "packed"
     residency: tuple[str, ...] = ()
     max_sessions: int | None = None
-    greeting_varies: bool = field(init=False)
-    """The greeting has `{names}` in it."""
-    fixed_stages: dict[Stage, tuple[Candidate, ...]] | None = field(init=False)
-    """The plan's stages where no caller changes them; shared by all plans, read only."""
+    greeting: tuple[str, ...] = field(init=False)
+    """Text and names by turns: `("Hello ", "name", "!")`; empty where the greeting has no `{names}` in it."""
     buckets: tuple[BucketIn, ...] = field(init=False)
+    reason: str = field(init=False)
+    """The part of a plan's reason that is the same for every caller."""
+    unfiled: tuple[Condition, ...] = field(init=False)
+    """The conditions that the table's index has not answered: all but those on tenants and regions filed exactly."""
+    splits: tuple[tuple[Stage, Split], ...] = field(init=False)
+    owners: frozenset[str] = field(init=False)
+    """Tenants with a credential of their own at some provider of the route."""
+    has_endpoints: bool = field(init=False)
+    made: dict[tuple[str, ...], tuple[dict[Stage, tuple[Candidate, ...]], Stage | None]] = field(
+        init=False, repr=False, compare=False
+    )
+    """Stages by what changes them (owner, region, arms), kept by `stages_for`."""
+
+    plans: dict[tuple[Any, ...], RoutePlan | Refusal] = field(init=False, repr=False, compare=False)
+    """Plans by all that changes them but a greeting's names, kept by `choose`."""
 
     def __post_init__(self) -> None:
         put = object.__setattr__
-        put(self, "greeting_varies", "{" in (self.settings.greeting or ""))
-        put(self, "fixed_stages", _fixed(self.slots, self.residency))
+        put(self, "plans", {})
+        choices = [c for slot in self.slots for c in (*slot.choices, *(slot.split.choices if slot.split else ()))]
+        parts = tuple(_PLACEHOLDER.split(self.settings.greeting or ""))
+        put(self, "greeting", parts if len(parts) > 1 else ())
         put(self, "buckets", tuple(c for c in self.conditions if isinstance(c, BucketIn)))
+        ranges = (f"; {b.by} in bucket {b.from_:g} to {b.below:g} of {b.salt.text}" for b in self.buckets)
+        put(self, "reason", f"route {self.name}{''.join(ranges)}")
+        put(self, "unfiled", tuple(c for c in self.conditions if not _is_filed(c)))
+        put(self, "splits", tuple((slot.stage, slot.split) for slot in self.slots if slot.split is not None))
+        put(self, "owners", frozenset(t for c in choices for t in c.provider.secrets if t != SHARED))
+        put(self, "has_endpoints", any(c.provider.endpoints for c in choices))
+        put(self, "made", {})
 
-    def asks(self, name: Literal["tenant", "region"]) -> tuple[str, ...] | None:
-        """The values that the route's condition on `name` takes; None where it has none."""
-        for condition in self.conditions:
-            if isinstance(condition, FieldIs) and condition.field == name:
-                return tuple(str(v) for v in condition.pattern.values)
-        return None
+    def stages_for(
+        self, tenant_id: str, region: str, arms: tuple[str, ...]
+    ) -> tuple[dict[Stage, tuple[Candidate, ...]], Stage | None]:
+        """The candidates of every stage for this caller, whose splits were won by `arms` (in the order of `splits`).
+
+        The second is the stage that has none in this region, None where all have. The mapping is shared: read only.
+        """
+        owner = tenant_id if tenant_id in self.owners else SHARED
+        key = (owner, region if self.has_endpoints else "", *arms)
+        found = self.made.get(key)
+        if found is None:
+            found = self._stages(tenant_id, region, iter(arms))
+            if len(self.made) < REMEMBERED:
+                self.made[key] = found
+        return found
+
+    def _stages(
+        self, tenant_id: str, region: str, arms: Iterator[str]
+    ) -> tuple[dict[Stage, tuple[Candidate, ...]], Stage | None]:
+        stages: dict[Stage, tuple[Candidate, ...]] = {}
+        for slot in self.slots:
+            won = (slot.split.arm(next(arms)),) if slot.split is not None else ()
+            made = (choice.candidate(tenant_id, region) for choice in (*won, *slot.choices))
+            stages[slot.stage] = tuple(c for c in made if c is not None and _resident(c, self.residency))
+        return stages, next((stage for stage, found in stages.items() if not found), None)
 
 
 class RouteTable:
@@ -207,14 +251,13 @@ class RouteTable:
         self.pools = {"default": PoolPolicy(), **(pools or {})}
         self.hosts = hosts if hosts is not None else HostPolicy()
         self.records = records if records is not None else RecordPolicy()
-        asked = [(route.asks("tenant"), route.asks("region")) for route in self.routes]
-        self._index = Index(asked)
+        self._index = Index(route.conditions for route in self.routes)
         endpoints = (pattern for p in self.providers.values() for pattern, _ in p.endpoints)
-        self.regions = Regions([*(r for _, regions in asked for r in regions or ()), *endpoints])
+        self.regions = Regions([*(r for x in self.routes for r in asked(x.conditions, "region") or ()), *endpoints])
 
-    def candidates(self, tenant_id: str, region: str) -> Iterable[int]:
-        """Positions in `routes` of those that could match, in file order."""
-        return self._index.candidates(tenant_id, region)
+    def candidates(self, ctx: RouteContext) -> Iterable[int]:
+        """Positions in `routes` of those that could match, in file order; ask each its `unfiled` conditions."""
+        return self._index.candidates(ctx.tenant_id, ctx.region, ctx.attributes)
 
     def pool(self, provider: str) -> PoolPolicy:
         return self.pools.get(provider, self.pools["default"])
@@ -223,7 +266,7 @@ class RouteTable:
         """Why no route matched: no route for this tenant, none of its routes for this region, or something else."""
         if not self._index.knows_tenant(ctx.tenant_id):
             return "tenant"
-        for position in self.candidates(ctx.tenant_id, ctx.region):
+        for position in self._index.in_place(ctx.tenant_id, ctx.region):
             if all(c.holds(ctx) for c in self.routes[position].conditions if _is_place(c)):
                 return "other"
         return "region"
@@ -233,17 +276,14 @@ def _is_place(condition: Condition) -> bool:
     return isinstance(condition, FieldIs) and condition.field in ("tenant", "region")
 
 
-def _fixed(slots: tuple[Slot, ...], residency: tuple[str, ...]) -> dict[Stage, tuple[Candidate, ...]] | None:
-    stages: dict[Stage, tuple[Candidate, ...]] = {}
-    for slot in slots:
-        made = [choice.same_for_all for choice in slot.choices]
-        candidates = tuple(c for c in made if c is not None and resident(c, residency))
-        if slot.split is not None or len(candidates) < len(made):
-            return None
-        stages[slot.stage] = candidates
-    return stages
+def _is_filed(condition: Condition) -> bool:
+    return (
+        isinstance(condition, FieldIs)
+        and condition.field in ("tenant", "region")
+        and is_exact(tuple(str(v) for v in condition.pattern.values))
+    )
 
 
-def resident(candidate: Candidate, residency: tuple[str, ...]) -> bool:
+def _resident(candidate: Candidate, residency: tuple[str, ...]) -> bool:
     """True unless the candidate's data leaves `residency`; one that declares nothing runs on our own nodes."""
     return candidate.data_region is None or fits(candidate.data_region, residency)
