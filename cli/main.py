@@ -138,10 +138,10 @@ def made_up_id() -> str:
     return f"call-{os.urandom(8).hex()}"
 
 
-def main() -> None:
-    """The program: whatever goes wrong is one clear line and exit status 2."""
+def main(program: typer.Typer = app) -> None:
+    """Run `program`: whatever goes wrong is one clear line and exit status 2."""
     try:
-        sys.exit(app(standalone_mode=False) or 0)  # `typer.Exit` comes back as its status
+        sys.exit(program(standalone_mode=False) or 0)  # `typer.Exit` comes back as its status
     except (KeyboardInterrupt, typer.Abort):
         sys.exit(130)
     except BrokenPipeError:  # `patchbay sessions | head`
