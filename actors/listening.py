@@ -17,7 +17,8 @@ from actors.audio_feed import AudioFeed
 from actors.ear import Ear
 from actors.providers.interface import Final, Finalized, Partial, TimedWord
 from actors.stage_slot import StageSlot
-from actors.turn_law import Order, TurnLaw
+from actors.turn_law import TurnLaw
+from actors.turn_table import Order
 from actors.voice_gate import VoiceGate
 from router.settings import SessionSettings
 

@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal, Protocol
 
 from actors import events as ev
-from actors import turn_law as law
+from actors import turn_table as law
 from actors import wire
 from actors.call_record import CallRecord
 from actors.ear import CONCEAL_AFTER_S, Ear
@@ -28,6 +28,7 @@ from actors.observe import MediaDropped, Observer, SessionEnded, SessionStarted,
 from actors.providers import interface as pi
 from actors.speaking import Speaking
 from actors.stage_slot import Connector, StageSlot
+from actors.turn_law import TurnLaw
 from router.plan import Candidate, RoutePlan, Stage
 
 __all__ = ["FALLBACKS", "Mode", "Outlet", "VoiceSession"]
@@ -114,7 +115,7 @@ class VoiceSession:
         main = self._capabilities(words.candidate)
         rate_hz = main.rates_hz[0] if main.rates_hz else 16_000
         self.ear = Ear(self.audio_in, rate_hz, self.plan.settings.replay_s, self._clock())
-        self.law = law.TurnLaw(self.plan.settings, authority="s2s" if self.is_model else "local")
+        self.law = TurnLaw(self.plan.settings, authority="s2s" if self.is_model else "local")
         self._listen = Listening(
             self.plan.settings, self.law, self.ear, self.slots.get("vad"), words, self.obey, self._heard_ms, self._clock
         )

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from actors import events as ev
-from actors import turn_law as law
+from actors import turn_table as law
 from actors import wire
 from actors.call_record import CallRecord
 from actors.formats import AudioFormat
@@ -26,7 +26,8 @@ from actors.mouth import Mouth
 from actors.providers import interface as pi
 from actors.reply import Reply, Source, Stamps
 from actors.stage_slot import StageSlot
-from actors.turn_law import Order, TurnLaw
+from actors.turn_law import TurnLaw
+from actors.turn_table import Order
 from router.settings import SessionSettings
 
 __all__ = ["QUEUE_MAX", "Speaking", "SpeakingOwner"]

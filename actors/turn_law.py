@@ -1,9 +1,4 @@
-"""The law of turn-taking: who holds the floor, as two small tables and the effects that cross between them.
-
-    caller   quiet ──start──► speaking ──stop──► pausing ──end / discard──► quiet        pausing ──start──► speaking
-    reply    none ──await_final──► awaiting_final ──ask──► thinking ──audio──► speaking ──finish──► none
-             speaking ──hold──► held ──resume──► speaking          held, speaking, thinking ──interrupt──► none
-             awaiting_final, thinking, speaking ──regret──► none   (the caller spoke again before any of it was heard)
+"""The law of turn-taking: who holds the floor. The tables are in `turn_table`; here is what moves them.
 
 The law is told facts (methods named after them) with the media position `at_s`, and answers with orders for the
 session. It knows neither audio nor providers nor tasks. `due_s` is the one instant at which it wants `tick`.
@@ -30,191 +25,36 @@ from __future__ import annotations
 import re
 from collections import deque
 from dataclasses import dataclass, field
-from enum import StrEnum
-from typing import Literal
 
 from actors.events import CloseReason, TurnWhy
+from actors.turn_table import (
+    CALLER,
+    REPLY,
+    Ask,
+    Assess,
+    Authority,
+    CallerState,
+    CancelReply,
+    Close,
+    Finalize,
+    Heard,
+    HoldReply,
+    OpenGate,
+    Order,
+    PromptDue,
+    ReplyState,
+    ResumeReply,
+    Said,
+    SpeechBegan,
+    SpeechDropped,
+    SpeechEnded,
+    StopReply,
+    TurnOver,
+)  # fmt: skip
 from router.errors import LawError
 from router.settings import SessionSettings
 
-__all__ = [
-    "CALLER", "REPLY", "Ask", "Assess", "Authority", "CallerState", "CancelReply", "Close", "Finalize", "Heard",
-    "HoldReply", "OpenGate", "Order", "PromptDue", "ReplyState", "ResumeReply", "Said", "SpeechBegan", "SpeechDropped",
-    "SpeechEnded", "StopReply", "TurnLaw", "TurnOver",
-]  # fmt: skip
-
-Authority = Literal["local", "stt", "s2s"]
-
-
-class CallerState(StrEnum):
-    QUIET = "quiet"
-    SPEAKING = "speaking"
-    PAUSING = "pausing"
-
-
-class ReplyState(StrEnum):
-    NONE = "none"
-    AWAITING_FINAL = "awaiting_final"
-    THINKING = "thinking"
-    SPEAKING = "speaking"
-    HELD = "held"
-
-
-class Heard(StrEnum):
-    """What happens to the caller's side."""
-
-    START = "start"
-    STOP = "stop"
-    END = "end"
-    DISCARD = "discard"
-
-
-class Said(StrEnum):
-    """What happens to the reply's side."""
-
-    AWAIT_FINAL = "await_final"
-    NO_WORDS = "no_words"
-    ASK = "ask"
-    AUDIO = "audio"
-    FINISH = "finish"
-    HOLD = "hold"
-    RESUME = "resume"
-    INTERRUPT = "interrupt"
-    REGRET = "regret"
-
-
-_C, _R, _H, _S = CallerState, ReplyState, Heard, Said
-
-CALLER: dict[tuple[CallerState, Heard], CallerState] = {
-    (_C.QUIET, _H.START): _C.SPEAKING,
-    (_C.QUIET, _H.END): _C.QUIET,  # words without speech that the VAD noticed, or a vendor's late end
-    (_C.SPEAKING, _H.STOP): _C.PAUSING,
-    (_C.SPEAKING, _H.END): _C.QUIET,  # the vendor has the authority, or the application ends the turn
-    (_C.PAUSING, _H.START): _C.SPEAKING,
-    (_C.PAUSING, _H.END): _C.QUIET,
-    (_C.PAUSING, _H.DISCARD): _C.QUIET,
-}
-
-REPLY: dict[tuple[ReplyState, Said], ReplyState] = {
-    (_R.NONE, _S.AWAIT_FINAL): _R.AWAITING_FINAL,
-    (_R.NONE, _S.ASK): _R.THINKING,
-    (_R.AWAITING_FINAL, _S.ASK): _R.THINKING,
-    (_R.AWAITING_FINAL, _S.NO_WORDS): _R.NONE,
-    (_R.AWAITING_FINAL, _S.REGRET): _R.NONE,
-    (_R.THINKING, _S.AUDIO): _R.SPEAKING,
-    (_R.THINKING, _S.FINISH): _R.NONE,  # a reply without a sound: tools only, or the agent had nothing to say
-    (_R.THINKING, _S.REGRET): _R.NONE,
-    (_R.THINKING, _S.INTERRUPT): _R.NONE,
-    (_R.SPEAKING, _S.FINISH): _R.NONE,
-    (_R.SPEAKING, _S.HOLD): _R.HELD,
-    (_R.SPEAKING, _S.REGRET): _R.NONE,
-    (_R.SPEAKING, _S.INTERRUPT): _R.NONE,
-    (_R.HELD, _S.RESUME): _R.SPEAKING,
-    (_R.HELD, _S.INTERRUPT): _R.NONE,
-    (_R.HELD, _S.REGRET): _R.NONE,
-}
-
-# ------------------------------------------------------------------------------------------------------ orders
-
-
-@dataclass(frozen=True, slots=True)
-class SpeechBegan:
-    utt: int
-    at_s: float
-    """First voiced frame; the session counts its prefix in."""
-
-
-@dataclass(frozen=True, slots=True)
-class SpeechEnded:
-    utt: int
-    at_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class SpeechDropped:
-    utt: int
-
-
-@dataclass(frozen=True, slots=True)
-class Finalize:
-    utt: int
-
-
-@dataclass(frozen=True, slots=True)
-class Assess:
-    utt: int
-    text: str
-    pause_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class TurnOver:
-    turn: int
-    revision: int
-    text: str
-    why: TurnWhy
-    provisional: bool
-    last_voiced_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """Get a reply to this turn. `gated`: think, but let no audio out before `OpenGate`."""
-
-    reply: int
-    turn: int
-    revision: int
-    text: str
-    gated: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class OpenGate:
-    reply: int
-
-
-@dataclass(frozen=True, slots=True)
-class CancelReply:
-    """Without trace: nothing of it was heard. `clear`: audio is on its way to the caller all the same."""
-
-    reply: int
-    clear: bool
-
-
-@dataclass(frozen=True, slots=True)
-class HoldReply:
-    reply: int
-
-
-@dataclass(frozen=True, slots=True)
-class ResumeReply:
-    reply: int
-
-
-@dataclass(frozen=True, slots=True)
-class StopReply:
-    """Interrupted: what was heard of it stays."""
-
-    reply: int
-    was_held: bool
-
-
-@dataclass(frozen=True, slots=True)
-class PromptDue:
-    """The caller has said nothing for `silence.after_s`; `index` counts the prompts."""
-
-    index: int
-
-
-@dataclass(frozen=True, slots=True)
-class Close:
-    reason: CloseReason
-
-
-Order = (
-    SpeechBegan | SpeechEnded | SpeechDropped | Finalize | Assess | TurnOver | Ask | OpenGate | CancelReply | HoldReply
-    | ResumeReply | StopReply | PromptDue | Close
-)  # fmt: skip
+__all__ = ["TurnLaw"]
 
 
 @dataclass(slots=True)
@@ -380,10 +220,10 @@ class TurnLaw:
 
     def voiced(self, last_voiced_s: float) -> list[Order]:
         """While a reply is held: the caller has been voiced up to here. Long enough, and it is a barge-in."""
-        if self.reply is ReplyState.HELD and self.caller is CallerState.SPEAKING:
-            # positions are sums of frames of 20 ms: half a millisecond is no speech
-            if last_voiced_s - self._speech_s >= self._s.barge_in.min_speech_s - 0.0005:
-                self._interrupt()
+        # positions are sums of frames of 20 ms: half a millisecond is no speech
+        enough = last_voiced_s - self._speech_s >= self._s.barge_in.min_speech_s - 0.0005
+        if enough and self.reply is ReplyState.HELD and self.caller is CallerState.SPEAKING:
+            self._interrupt()
         return self._done()
 
     def partial(self, text: str, at_s: float) -> list[Order]:

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from actors import turn_law as law
-from actors.turn_law import CALLER, REPLY, CallerState, Heard, ReplyState, Said, TurnLaw
+from actors import turn_table as law
+from actors.turn_law import TurnLaw
+from actors.turn_table import CALLER, REPLY, CallerState, Heard, ReplyState, Said
 from router.errors import LawError
 from router.settings import BargeIn, SessionSettings, Silence
 
@@ -45,7 +46,7 @@ def test_every_pair_of_the_reply_has_a_row_or_a_typed_error(state: ReplyState, e
 
 def test_every_state_can_be_reached_and_left() -> None:
     for table, states in ((CALLER, CallerState), (REPLY, ReplyState)):
-        assert {to for to in table.values()} == set(states)
+        assert set(table.values()) == set(states)
         assert {state for state, _ in table} == set(states)
 
 
@@ -307,15 +308,72 @@ def test_a_models_answer_ends_the_turn_and_its_late_transcript_tells_it_again() 
     ]
 
 
-FACTS = st.sampled_from(
-    ["start", "stop", "partial", "final", "empty", "finalized", "timeout", "assessed", "audio", "done", "failed",
-     "interrupt", "say", "tick", "eager", "resumed", "ended", "hang_up", "input_ended"]
-)  # fmt: skip
+FACTS = [
+    "start",
+    "stop",
+    "partial",
+    "final",
+    "empty",
+    "finalized",
+    "timeout",
+    "assessed",
+    "audio",
+    "done",
+    "failed",
+    "interrupt",
+    "say",
+    "tick",
+    "eager",
+    "resumed",
+    "ended",
+]
+
+
+def happen(machine: TurnLaw, fact: str, n: int, at_s: float) -> list[law.Order]:
+    """One fact with plausible arguments; `n` makes its words unique."""
+    reply = machine.current.id if machine.current else 0
+    audible = machine.current is not None and not machine.current.gated
+    match fact:
+        case "start":
+            return machine.speech_started(at_s, at_s - 0.06, 100.0 if n % 2 else 0.0)
+        case "stop":
+            return machine.speech_stopped(at_s, at_s - 0.2)
+        case "partial":
+            return machine.partial("uh", at_s)
+        case "final":
+            return machine.final(f"w{n}", at_s, at_s)
+        case "empty":
+            return machine.final("", at_s, at_s)
+        case "finalized":
+            return machine.finalized(at_s, at_s)
+        case "timeout":
+            return machine.final_timeout(machine.utt, at_s)
+        case "assessed":
+            return machine.assessed(machine.utt, 0.2, None, at_s)
+        case "audio":
+            return machine.reply_audio(reply, at_s) if audible else []
+        case "done":
+            return machine.reply_done(reply, at_s)
+        case "failed":
+            return machine.reply_failed(reply, at_s)
+        case "interrupt":
+            return machine.interrupt(at_s)
+        case "say":
+            machine.say(at_s)
+            return []
+        case "eager":
+            return machine.eager_end("eager words", at_s)
+        case "resumed":
+            return machine.eager_resumed(at_s)
+        case "ended":
+            return machine.provider_turn_ended("vendor words", at_s)
+        case _:
+            return machine.tick(at_s)
 
 
 @settings(max_examples=400, deadline=None)
 @given(
-    st.lists(st.tuples(FACTS, st.floats(0.01, 1.5)), max_size=60),
+    st.lists(st.tuples(st.sampled_from(FACTS), st.floats(0.01, 1.5)), max_size=60),
     st.sampled_from(["local", "stt"]),
     st.booleans(),
 )
@@ -324,39 +382,17 @@ def test_whatever_comes_the_law_stands_and_no_word_is_lost(
 ) -> None:
     """Late and odd facts are counted, never raised; every word of a final is told in some turn or still waits."""
     settings_ = SessionSettings(barge_in=BargeIn(enabled=interruptible), max_duration_s=86_400)
-    machine, at_s, n, words, told = TurnLaw(settings_, authority=authority), 0.0, 0, [], {}
-    closed = False
-    for fact, dt in steps:
+    machine, at_s, words = TurnLaw(settings_, authority=authority), 0.0, []
+    told: dict[int, str] = {}
+    for n, (fact, dt) in enumerate(steps):
         at_s += dt
-        reply = machine.current.id if machine.current else 0
-        n += 1
-        if fact == "final" and authority == "local" and not closed:
+        if fact == "final" and authority == "stt":
+            continue  # there the vendor's own end of turn carries the words
+        if fact == "final":
             words.append(f"w{n}")
-        orders: Any = {
-            "start": lambda: machine.speech_started(at_s, at_s - 0.06, 100.0 if n % 2 else 0.0),
-            "stop": lambda: machine.speech_stopped(at_s, at_s - 0.2),
-            "partial": lambda: machine.partial("uh", at_s),
-            "final": lambda: machine.final(f"w{n}", at_s, at_s) if authority == "local" else [],
-            "empty": lambda: machine.final("", at_s, at_s),
-            "finalized": lambda: machine.finalized(at_s, at_s),
-            "timeout": lambda: machine.final_timeout(machine.utt, at_s),
-            "assessed": lambda: machine.assessed(machine.utt, 0.2, None, at_s),
-            "audio": lambda: machine.reply_audio(reply, at_s) if machine.current and not machine.current.gated else [],
-            "done": lambda: machine.reply_done(reply, at_s),
-            "failed": lambda: machine.reply_failed(reply, at_s),
-            "interrupt": lambda: machine.interrupt(at_s),
-            "say": lambda: [machine.say(at_s)] and [],
-            "tick": lambda: machine.tick(at_s),
-            "eager": lambda: machine.eager_end("eager words", at_s),
-            "resumed": lambda: machine.eager_resumed(at_s),
-            "ended": lambda: machine.provider_turn_ended("vendor words", at_s),
-            "hang_up": lambda: [],
-            "input_ended": lambda: [],
-        }[fact]()
-        for order in orders:
+        for order in happen(machine, fact, n, at_s):
             if isinstance(order, law.TurnOver):
                 told[order.turn] = order.text
-            closed |= isinstance(order, law.Close)
         assert (machine.current is None) == (machine.reply in (ReplyState.NONE, ReplyState.AWAITING_FINAL))
     waiting = machine._turn.text.split() if machine._turn else []
     everything = " ".join(told.values()).split() + waiting
