@@ -10,9 +10,9 @@ Full     more than `LAG_MAX_S` behind: drop_oldest for a live caller (the cursor
 
 from __future__ import annotations
 
-from actors.resample import Resampler
 from actors.formats import FRAME_MS
 from actors.replay_ring import ReplayRing
+from actors.resample import Resampler
 from actors.stage_slot import StageSlot
 
 __all__ = ["LAG_MAX_S", "WINDOW_S", "AudioFeed"]
@@ -25,7 +25,9 @@ LAG_MAX_S = 2.0
 class AudioFeed:
     """One stage's cursor in the caller's audio."""
 
-    __slots__ = ("_frame", "_lag_max", "_pos", "_rate_hz", "_resampler", "_rest", "_ring", "_slot", "_window", "dropped", "sent")
+    __slots__ = (
+        "_frame", "_lag_max", "_pos", "_rate_hz", "_resampler", "_rest", "_ring", "_slot", "_window", "dropped", "sent",
+    )  # fmt: skip
 
     def __init__(self, slot: StageSlot, ring: ReplayRing, ear_hz: int) -> None:
         self._slot, self._ring, self._rate_hz = slot, ring, ear_hz

@@ -9,12 +9,22 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from actors.events import Dropped, Event, ProviderChanged, SessionOpened, TranscriptFinal, TurnEnded, TurnLatency, VoiceStopped
+from actors.events import (
+    Dropped,
+    Event,
+    ProviderChanged,
+    SessionOpened,
+    TranscriptFinal,
+    TurnEnded,
+    TurnLatency,
+    VoiceStopped,
+)
 from router.plan import RoutePlan
 
 __all__ = ["MAX_TURNS", "CallRecord"]
 
 MAX_TURNS = 500
+_LATENCIES = ("turn_id", "endpoint", "stt_final", "agent_first", "tts_first", "total")
 
 
 class CallRecord:
@@ -56,9 +66,7 @@ class CallRecord:
             self._reply(event)
         elif isinstance(event, TurnLatency):
             if len(self.latencies) < MAX_TURNS:
-                self.latencies.append(
-                    {k: getattr(event, k) for k in ("turn_id", "endpoint", "stt_final", "agent_first", "tts_first", "total")}
-                )
+                self.latencies.append({k: getattr(event, k) for k in _LATENCIES})
         elif isinstance(event, Dropped):
             self.dropped_ms[f"{event.stage}/{event.policy}"] += round(event.ms)
 

@@ -54,7 +54,11 @@ from actors.turn_table import (
 from router.errors import LawError
 from router.settings import SessionSettings
 
-__all__ = ["TurnLaw"]
+__all__ = [
+    "Ask", "Assess", "CancelReply", "Close", "Finalize", "HoldReply", "OpenGate", "Order", "PromptDue", "ReplyState",
+    "ResumeReply",
+    "SpeechBegan", "SpeechDropped", "SpeechEnded", "StopReply", "TurnLaw", "TurnOver",
+]  # fmt: skip
 
 
 @dataclass(slots=True)

@@ -23,7 +23,8 @@ from router.plan import Candidate, RoutePlan, Stage
 
 __all__ = [
     "AgentCancel", "AgentReply", "AgentToolResult", "AnyStageOp", "Attach", "Attached", "CloseSession", "CloseStream",
-    "Denied", "Grant", "Hello", "Lease", "LeaseAnswer", "LeaseRequest", "OpenStream", "Outcome", "ProviderSpec", "Retire",
+    "Denied", "Grant", "Hello", "Lease", "LeaseAnswer", "LeaseRequest", "OpenStream", "Outcome", "ProviderSpec",
+    "Retire",
     "S2sActivity", "S2sCancel", "S2sHeard", "S2sInject", "S2sRespond", "S2sToolResult", "SessionChange",
     "SttFinalize", "SttPause", "SttResume", "SttSpeechEnd", "SttSpeechStart", "TtsBegin", "TtsCancel", "TtsEnd",
     "TtsFlush", "TtsText", "TurnAssess", "UpdateStream", "VadReset", "WorkerInfo", "WorkerReport", "caller_decoder",
