@@ -3,7 +3,7 @@
     python examples/speech/make.py            writes the files and index.yaml beside itself; needs Debian's `flite`
 
 The lines were chosen so that the live transcript (webrtc voice detection, pocketsphinx, `finalize` at each pause) is
-exact; tests/call/test_ears_speech.py holds them to it. Between two turns there is time for the agent's reply; in
+exact, also when the frames begin 5, 10 or 15 ms later; tests/call/test_ears_speech.py holds them to it. Between two turns there is time for the agent's reply; in
 `barge-in.wav` there is only 2.5 s, in which a long reply has begun, and the caller speaks into it.
 
 Format   WAV, 16-bit mono, 16 kHz: the rate at which flite's voices speak.
@@ -43,7 +43,12 @@ class Call:
 
 
 CALLS = (
-    Call("hours.wav", "slt", "asks for the opening hours, then hangs up", ("what are your opening hours", "goodbye")),
+    Call(
+        "hours.wav",
+        "slt",
+        "asks for the opening hours, then hangs up",
+        ("what are your opening hours", "thanks a lot goodbye"),
+    ),
     Call(
         "order.wav",
         "rms",
@@ -68,7 +73,7 @@ CALLS = (
         "help.wav",
         "slt",
         "needs help; for a route whose first provider is dead",
-        ("i need help with my computer", "goodbye"),
+        ("i need help with my computer", "thanks a lot goodbye"),
     ),
     Call("return.wav", "kal16", "wants to return something", ("i would like to return my order", "thank you goodbye")),
     Call("manager.wav", "rms", "asks for a manager", ("can i speak to a manager", "goodbye")),

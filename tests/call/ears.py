@@ -1,4 +1,4 @@
-"""A session's ear in small: frames of 20 ms through the voice detector, orders to the recogniser as a session gives them.
+"""A session's ear in small: 20 ms frames through the voice detector, orders to the recogniser as a session gives them.
 
 Speech starts when 3 of 5 frames are voiced, 300 ms before belong to it; 200 ms unvoiced stop it and ask for `finalize`.
 """
