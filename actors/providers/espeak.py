@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -61,6 +62,7 @@ _PIECE_CHARS = 400
 _CLOSE_S = 2.0
 _PROBE_S = 5.0
 _WORD = re.compile(r"\S+")
+_FAR = 1 << 30
 _Span = tuple[int, int]
 
 
@@ -110,8 +112,10 @@ class _Job:
     voice: Voice
     begin: int = 0
     """Sample of the reply at which its first sample lies."""
-    word: _Span | None = None
-    """The word being spoken: its characters in `text`."""
+    words: tuple[_Span, ...] = ()
+    """Runs without space, as characters of `text`."""
+    word: int = 0
+    """Index of the one being spoken."""
     word_sample: int = 0
     stop: bool = False
     """Set on the loop, read in the thread's callback."""
@@ -148,7 +152,8 @@ class _Stream:
             return  # ended or cancelled: late is normal
         voice = state.options.resolved()
         for piece, at in _pieces(text):
-            self._put(_Job(reply, piece, state.chars + at, voice))
+            words = tuple(found.span() for found in _WORD.finditer(piece))
+            self._put(_Job(reply, piece, state.chars + at, voice, words=words))
         state.chars += len(text)
 
     def flush(self, reply: int) -> None:
@@ -233,13 +238,13 @@ class _Stream:
         if state is None or job.stop or self._closed:
             return
         for mark in marks:
-            self._align(job, mark)
+            self._align(job, bisect_right(job.words, (mark.char, _FAR)) - 1, mark.sample)
         self._sound(state, job.reply, pcm)
 
     def _over(self, job: _Job, error: str | None) -> None:
         state = self._replies.get(job.reply)
         if state is not None and not job.stop and error is None:
-            self._end_word(job, state.samples - job.begin)
+            self._align(job, len(job.words), state.samples - job.begin)
         if self._job is job:
             self._job = None
         if error is not None and not self._closed:
@@ -247,28 +252,30 @@ class _Stream:
             self._stop()
         self._go_on()
 
-    def _align(self, job: _Job, mark: WordMark) -> None:
-        """Words are runs without space: the library reports `3.50` in four parts, a listener counts one."""
-        word = None if mark.char is None else _word_at(job.text, mark.char)
-        if word is not None and job.word is not None and word <= job.word:
-            return
-        self._end_word(job, mark.sample)
-        job.word, job.word_sample = word, mark.sample
+    def _align(self, job: _Job, to_word: int, sample: int) -> None:
+        """The words before `to_word` have ended at `sample`.
 
-    def _end_word(self, job: _Job, sample: int) -> None:
-        word, job.word = job.word, None
-        if word is None:
+        Words are runs without space: the library reports `3.50` in four parts, a listener counts one. What it leaves
+        out (a dash, now and then a word of a long clause) shares the time of the word before it, by length.
+        """
+        ended = job.words[job.word : to_word]
+        if not ended:
             return
-        self._say(
-            Align(
-                reply=job.reply,
-                word=job.text[word[0] : word[1]],
-                start_ms=(job.begin + job.word_sample) * 1000 / RATE_HZ,
-                end_ms=(job.begin + sample) * 1000 / RATE_HZ,
-                char_from=job.char + word[0],
-                char_to=job.char + word[1],
+        each = (sample - job.word_sample) / sum(b - a for a, b in ended)
+        at = float(job.word_sample)
+        for begin, end in ended:
+            start, at = at, at + each * (end - begin)
+            self._say(
+                Align(
+                    reply=job.reply,
+                    word=job.text[begin:end],
+                    start_ms=(job.begin + start) * 1000 / RATE_HZ,
+                    end_ms=(job.begin + at) * 1000 / RATE_HZ,
+                    char_from=job.char + begin,
+                    char_to=job.char + end,
+                )
             )
-        )
+        job.word, job.word_sample = to_word, sample
 
     def _sound(self, state: _Reply, reply: int, pcm: bytes) -> None:
         if pcm:
@@ -380,12 +387,3 @@ def _pieces(text: str) -> list[tuple[str, int]]:
         pieces.append((text[at:cut], at))
         at = cut
     return [*pieces, (text[at:], at)] if at < len(text) else pieces
-
-
-def _word_at(text: str, char: int) -> _Span | None:
-    """The run without space that holds `char`, or the next one where it lies on a space."""
-    begin = char
-    while 0 < begin <= len(text) and not text[begin - 1].isspace():
-        begin -= 1
-    found = _WORD.search(text, begin)
-    return None if found is None else found.span()

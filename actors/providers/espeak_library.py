@@ -29,7 +29,7 @@ BUFFER_MS = 200
 interpreter's lock from the loop's thread: fewer of them is kinder to both."""
 
 _SYNCHRONOUS, _CHARS_UTF8, _POS_CHARACTER = 2, 1, 1
-_EVENT_LIST_END, _EVENT_WORD, _EVENT_END = 0, 1, 5
+_EVENT_LIST_END, _EVENT_WORD = 0, 1
 _RATE, _VOLUME, _PITCH = 1, 2, 3
 
 
@@ -48,10 +48,10 @@ class Voice:
 
 @dataclass(frozen=True, slots=True)
 class WordMark:
-    """Something begins here: a word at a character, or (None) the clause's last word has ended."""
+    """The word at this character begins with this sample; the word before it has ended."""
 
     sample: int
-    char: int | None
+    char: int
 
 
 OnChunk = Callable[[bytes, list[WordMark]], bool]
@@ -210,14 +210,12 @@ def _data_path() -> Path:
 
 
 def _marks(events: Any) -> list[WordMark]:
-    """Words and ends of clauses in the library's list of events."""
+    """The words in the library's list of events. (Ends of clauses lie where the next word begins.)"""
     marks, at = [], 0
     while events and events[at].type != _EVENT_LIST_END:
         event = events[at]
         if event.type == _EVENT_WORD:
             marks.append(WordMark(event.sample, event.text_position - 1))
-        elif event.type == _EVENT_END:
-            marks.append(WordMark(event.sample, None))
         at += 1
     return marks
 

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import pickle
+import re
+import sys
 import threading
+import types
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -25,6 +28,17 @@ from router.errors import ProviderError
 from tests.simulation import simulate
 
 WAIT_S = 20.0
+
+
+def _example_of_the_manual() -> str:
+    """The provider of docs/providers.md, as a module: what the manual shows is held to the contract, too."""
+    manual = (Path(__file__).parents[2] / "docs" / "providers.md").read_text(encoding="utf-8")
+    found = re.search(r'```python\n("""acme/voices.py""".*?)```', manual, re.DOTALL)
+    assert found is not None
+    module = types.ModuleType("patchbay_manual_example")
+    exec(compile(found.group(1), "docs/providers.md", "exec"), module.__dict__)
+    sys.modules[module.__name__] = module
+    return f"{module.__name__}:Provider"
 
 
 @dataclass(frozen=True)
@@ -52,12 +66,13 @@ CASES = [
     Case("script", {"script": {"rules": [{"keywords": "hello", "reply": "Yes?"}]}}),
     Case("client"),
     Case("espeak", {"voice": "en-us"}, real=True),
+    Case(_example_of_the_manual()),
     Case("webrtc"),
     Case("energy"),
     Case("heuristic"),
     Case("silence"),
     Case("pocketsphinx", real=True, streams=1),
-    Case("local-realtime", real=True, streams=1),
+    Case("local-realtime", {"script": {"greeting": "Hello.", "default": "Pardon?"}}, real=True, streams=2),
 ]
 
 
@@ -69,16 +84,9 @@ def _of(*stages: str) -> Any:
     """The cases of these stages."""
     chosen = []
     for case in CASES:
-        if not _landed(case.type):
-            continue
         if registry.find(case.type).capabilities(case.options).stage in stages:
             chosen.append(pytest.param(case, id=_id(case)))
     return pytest.mark.parametrize("case", chosen)
-
-
-def _landed(type: str) -> bool:
-    module = registry.TYPES[type].partition(":")[0]
-    return (Path(registry.__file__).parent / f"{module.rpartition('.')[2]}.py").exists()
 
 
 EVERY = _of("vad", "turn", "stt", "agent", "tts", "s2s")
@@ -245,7 +253,7 @@ def _use(stage: str, case: Case, stream: Any, number: int) -> None:
 
 
 def _speech(rate_hz: int = 16000) -> bytes:
-    return bytes(rate_hz // 5 * 2) + say("hello", rate_hz).pcm + bytes(rate_hz // 2 * 2)
+    return bytes(rate_hz // 5 * 2) + say("hello", rate_hz).pcm + bytes(2 * rate_hz)
 
 
 def _feed(stream: Any, pcm: bytes, pos: int = 0) -> int:

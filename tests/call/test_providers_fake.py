@@ -225,7 +225,19 @@ def test_a_fake_model_hears_answers_and_is_interrupted() -> None:
         (0.25, "ModelInterrupted"),
         (0.25, "ResponseDone"),
     ]
-    assert i.InputText(text="hello world", final=True) in [event for _, event in told]
+    heard = next(event for _, event in told if isinstance(event, i.InputText))
+    assert (heard.text, heard.final, heard.from_pos) == ("hello world", True, 0)
+
+
+def test_a_fake_model_speaks_just_what_it_is_asked_to() -> None:
+    async def play(stream: Any) -> None:
+        stream.inject("agent", "welcome to acme")
+        stream.respond()
+        await asyncio.sleep(0)
+
+    told = [event for _, event in _scene(FakeS2s({}), play)]
+    sound = b"".join(event.pcm for event in told if isinstance(event, i.TtsAudio))
+    assert [word.text for word in hear(sound, 16000)] == ["welcome", "to", "acme"]
 
 
 @pytest.mark.parametrize("options", [{"fail_open": True}, {"fail_open": "auth"}])
