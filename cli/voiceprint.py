@@ -1,9 +1,10 @@
-"""Is this the voice that it should be? A synthesiser says the same words the same way every time, so it can be asked.
+"""Is this the voice that it should be? The synthesiser is asked for the same words, and the two are compared.
 
-    likeness(heard, expected) = highest normalised cross-correlation of `expected` anywhere in `heard`, 0 to 1
+    likeness(heard, expected) = correlation of loudness over time and pitch bands, at the shift that fits best, 0 to 1
 
-The same voice gives nearly 1 (what resampling leaves), another voice of the same words far less: pitch and timing
-differ. Measured on the demo's replies: the same voice 0.97 and more, another one 0.5 and less.
+espeak-ng adds a little noise and flutter, so that no two renderings are equal sample for sample; how loud each band is
+every 10 ms hardly changes, and differs with accent, pitch and timing. Measured on the demo's replies: the same voice
+0.98 and more, another English voice 0.87 and less, a German one 0.3.
 
 Shapes   int16 mono, both at the same rate.
 Used by  cli/demo_check.py.
@@ -12,6 +13,7 @@ Used by  cli/demo_check.py.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -27,25 +29,43 @@ from router.errors import ProviderError
 __all__ = ["likeness", "speak"]
 
 SPEAK_S = 10.0
+_BANDS = 32
+_TOP_MEL = 2800.0
+"""7.7 kHz: what resampling to 16 kHz leaves whole."""
+_QUIET = 1e4
+"""Energy below which a band counts as silent: a few steps of 16 bits."""
 
 
-def likeness(heard: Samples, expected: Samples) -> float:
+def likeness(heard: Samples, expected: Samples, rate_hz: int) -> float:
     """How well `expected` is found in `heard`; 0 where either is silent or `heard` is the shorter one."""
-    if len(expected) == 0 or len(heard) < len(expected):
+    pattern, signal = _bands(expected, rate_hz), _bands(heard, rate_hz)
+    n = len(pattern)
+    if n == 0 or len(signal) < n:
         return 0.0
-    pattern = expected.astype(np.float64)
-    energy = float(np.sqrt(np.sum(pattern**2)))
-    signal = heard.astype(np.float64)
-    size = 1 << (len(signal) + len(pattern)).bit_length()
-    product = np.fft.rfft(signal, size) * np.conj(np.fft.rfft(pattern, size))
-    matches: npt.NDArray[np.float64] = np.fft.irfft(product, size)[: len(signal) - len(pattern) + 1]
-    sums = np.concatenate([[0.0], np.cumsum(signal**2)])
-    window = np.sqrt(np.maximum(sums[len(pattern) :] - sums[: -len(pattern)], 0.0))
-    # Where next to nothing is heard, rounding alone could look like a match.
-    loud = window > 0.05 * energy
-    if energy == 0.0 or not loud.any():
-        return 0.0
-    return float(np.max(matches[loud] / (window[loud] * energy)))
+    pattern = pattern - pattern.mean(axis=0)
+    energy = float(np.sum(pattern**2))
+    best = 0.0
+    for start in range(len(signal) - n + 1):
+        window = signal[start : start + n]
+        window = window - window.mean(axis=0)
+        both = energy * float(np.sum(window**2))
+        if both > 0:
+            best = max(best, float(np.sum(window * pattern)) / math.sqrt(both))
+    return best
+
+
+def _bands(samples: Samples, rate_hz: int) -> npt.NDArray[np.float64]:
+    """Loudness (log10 of energy) every 10 ms in 32 bands of the mel scale, shape (n_frames, 32)."""
+    size, hop = round(rate_hz * 0.032), round(rate_hz * 0.01)
+    if len(samples) < size:
+        return np.zeros((0, _BANDS))
+    frames = np.lib.stride_tricks.sliding_window_view(samples.astype(np.float64), size)[::hop]
+    power = np.abs(np.fft.rfft(frames * np.hanning(size))) ** 2
+    mel = 2595 * np.log10(1 + np.fft.rfftfreq(size, 1 / rate_hz) / 700)
+    edges = np.linspace(mel[1], min(mel[-1], _TOP_MEL), _BANDS + 1)
+    band = np.digitize(mel, edges)
+    energy = np.stack([power[:, band == k].sum(axis=1) for k in range(1, _BANDS + 1)], axis=1)
+    return np.log10(energy + _QUIET)
 
 
 async def speak(options: Mapping[str, Any], text: str, rate_hz: int) -> Samples:
