@@ -146,9 +146,15 @@ class Reply:
             voice.send(wire.TtsEnd(reply=self.id))
         return given
 
+    @property
+    def has_pending(self) -> bool:
+        """Sentences wait for the mouth to have room."""
+        return bool(self._pending)
+
     def _has_room(self) -> bool:
         owed_ms = sum(len(s.text) for s in self._in_voice) / _CHARS_PER_S * 1000
-        return not self._in_voice or self.mouth.waiting_ms + owed_ms < self.half_full_ms
+        ahead_ms = self.mouth.waiting_ms + owed_ms
+        return not ahead_ms or ahead_ms < self.half_full_ms
 
     def audio(self, pcm: bytes, rate_hz: int) -> None:
         """From the voice or the model, contiguous."""

@@ -39,6 +39,8 @@ FALLBACKS: Mapping[str, str] = {"vad": "energy", "turn": "silence"}
 _ASSESS_S = 0.1  # no answer of the turn detector by then: the default wait
 _MODEL_END_S = 1.5  # silence a speech-to-speech model is given after the input ended, to notice the end of a turn
 _MODEL_END_MAX_S = 10.0
+_KEEP_QUIET_S = 5.0
+"""Audio kept for replay while nobody speaks: many vendors give no final for silence, so it would fill the ring."""
 _LOCKSTEP_BURST = 50  # frames of silence at once, so that a host's loop is not kept
 
 
@@ -374,6 +376,8 @@ class VoiceSession:
         """What a stage is too far behind to be given: declared, counted, told once a second at most."""
         dropped = self._listen.drop_stale(self.opened, self.mode == "live")
         ring = self.ear.ring
+        if self.law.caller is law.CallerState.QUIET and self._listen.finalizing is None and self.opened:
+            ring.settle(ring.end - round(_KEEP_QUIET_S * self.ear.rate_hz))
         if ring.dropped:
             dropped["replay"] = ring.dropped * 1000 / self.ear.rate_hz
             ring.dropped = 0

@@ -341,12 +341,16 @@ class Speaking:
         return self._clock() + p99_s + _SLACK_S
 
     def _pump(self, reply: Reply) -> None:
+        self._give(reply)
+        self.speak()
+
+    def _give(self, reply: Reply) -> None:
+        """Give the voice as much text as the mouth has room for."""
         if self._voice is not None and reply.source != "model":
             given = reply.pump(self._voice)
             if given:
                 self._record.use(self._voice.provider, characters=given)
                 reply.voice_due_s = self._voice_due(reply)
-        self.speak()
 
     # --------------------------------------------------------------------------------------------- model's events
 
@@ -416,6 +420,8 @@ class Speaking:
             taken = reply.mouth.take(now_s)
             if taken is not None:
                 self._leave(reply, *taken)
+                if reply.has_pending:
+                    self._give(reply)
         if reply.source == "model":
             over = reply.mouth.complete and not reply.mouth.put_ms
         else:

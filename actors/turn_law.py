@@ -83,8 +83,12 @@ class _Reply:
     gated: bool = False
 
 
+def _word_list(text: str) -> list[str]:
+    return re.findall(r"\w+", text.lower())
+
+
 def _same_words(a: str, b: str) -> bool:
-    return re.findall(r"\w+", a.lower()) == re.findall(r"\w+", b.lower())
+    return _word_list(a) == _word_list(b)
 
 
 def _count_words(text: str) -> int:
@@ -111,6 +115,7 @@ class TurnLaw:
         self.utt = 0
         self._utt_words = False
         self._partial = ""
+        self._provisional: _Turn | None = None
         self._last_voiced_s = 0.0
         self._speech_s = 0.0
         self._covered_s = 0.0
@@ -258,14 +263,13 @@ class TurnLaw:
             self._turn.pieces.append(text)
         elif self.authority == "s2s":
             self._heard_by_model(reply, text)
-        elif reply is not None and reply.turn is not None and self._answers_tail(reply.turn, text):
-            pass  # what stood in was right
+        elif (rest := self._beyond_tail(text)) != text:
+            if rest:
+                self._more_than_tail(reply, rest)
         elif self.reply is ReplyState.THINKING and reply is not None and reply.turn is not None:
             self._amend(reply, reply.turn, text)
-        elif not self._closing:
-            self._turns += 1
-            self._turn = _Turn(self._turns, pieces=[text])
-            self._quiet_since_s = None
+        else:
+            self._reopen(text)
 
     def _heard_by_model(self, reply: _Reply | None, text: str) -> None:
         """The model answered before it told what it had heard: the turn is told again, its reply goes on."""
@@ -277,13 +281,33 @@ class TurnLaw:
         turn.revision += 1
         self._out.append(TurnOver(turn.id, turn.revision, turn.text, "provider", False, self._last_voiced_s))
 
-    @staticmethod
-    def _answers_tail(turn: _Turn, text: str) -> bool:
-        if not turn.tail or not _same_words(turn.tail, text):
-            return False
-        turn.pieces.append(text)
+    def _beyond_tail(self, text: str) -> str:
+        """What a late final says beyond the partial that stood in for it; `text` itself where that was something else.
+
+        The turn that was told provisionally then stands: its words have come.
+        """
+        turn = self._provisional
+        if turn is None:
+            return text
+        self._provisional = None
+        stood_in = _word_list(turn.tail)
+        if not stood_in or _word_list(text)[: len(stood_in)] != stood_in:
+            return text
+        turn.pieces.append(turn.tail)
         turn.tail = ""
-        return True
+        return " ".join(text.split()[len(turn.pieces[-1].split()) :])
+
+    def _more_than_tail(self, reply: _Reply | None, rest: str) -> None:
+        if self.reply is ReplyState.THINKING and reply is not None and reply.turn is not None:
+            self._amend(reply, reply.turn, rest)
+        else:
+            self._reopen(rest)
+
+    def _reopen(self, text: str) -> None:
+        if not self._closing:
+            self._turns += 1
+            self._turn = _Turn(self._turns, pieces=[text])
+            self._quiet_since_s = None
 
     def _amend(self, reply: _Reply, turn: _Turn, text: str) -> None:
         turn.tail = ""
@@ -382,6 +406,7 @@ class TurnLaw:
         self._prompts = 0
         if not gated:
             turn.told = True
+            self._provisional = turn if turn.tail else None
             self._out.append(TurnOver(turn.id, turn.revision, turn.text, why, bool(turn.tail), self._last_voiced_s))
         self._out.append(Ask(self._replies, turn.id, turn.revision, turn.text, gated))
 

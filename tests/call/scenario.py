@@ -1,9 +1,9 @@
 """A call as a timeline in virtual time: who speaks when, and everything that came of it with exact times.
 
-    call = play([(1.0, 2.0)], until_s=6)        the caller is loud from 1 s to 2 s
-    call.times("turn.ended")                    [2.54]
-    call.of("voice.stopped")                    the events
-    call.sent_minus_played_max_ms               checked to be at most 520 in every scenario
+call = play([(1.0, 2.0)], until_s=6)        the caller is loud from 1 s to 2 s
+call.times("turn.ended")                    [2.54]
+call.of("voice.stopped")                    the events
+call.sent_minus_played_max_ms               checked to be at most 520 in every scenario
 """
 
 from __future__ import annotations

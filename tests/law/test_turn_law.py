@@ -127,6 +127,14 @@ def test_a_late_final_with_the_words_that_stood_in_changes_nothing() -> None:
     assert run([*facts, (3.4, "final", "Hello.", 2.2)])[1] == before
 
 
+def test_a_late_final_that_goes_on_where_the_partial_ended_opens_the_next_turn_with_the_rest() -> None:
+    facts = [*said(1.0, 2.0)[:1], (1.8, "partial", "hello my"), *said(1.0, 2.0)[1:], (3.2, "final_timeout", 1)]
+    facts += [(3.3, "reply_audio", 1), (5.0, "reply_done", 1), (6.0, "final", "Hello my friend", 2.2)]
+    assert run(facts)[1][-2] == (6.0, law.TurnOver(2, 0, "friend", "pause", False, 2.0))
+    facts[-1] = (6.0, "final", "Hello, my!", 2.2)
+    assert run(facts)[1][-1][0] < 6.0  # what stood in was all of it
+
+
 def test_a_late_final_opens_the_next_turn_once_the_reply_is_heard() -> None:
     facts = [*said(1.0, 2.0)[:1], (1.8, "partial", "hell"), *said(1.0, 2.0)[1:], (3.2, "final_timeout", 1)]
     _, out = run([*facts, (3.3, "reply_audio", 1), (3.4, "final", "hello", 2.2), (5.0, "reply_done", 1)])
