@@ -3,8 +3,9 @@
     python examples/speech/make.py            writes the files and index.yaml beside itself; needs Debian's `flite`
 
 The lines were chosen so that the live transcript (webrtc voice detection, pocketsphinx, `finalize` at each pause) is
-exact, also when the frames begin 5, 10 or 15 ms later; tests/call/test_ears_speech.py holds them to it. Between two turns there is time for the agent's reply; in
-`barge-in.wav` there is only 2.5 s, in which a long reply has begun, and the caller speaks into it.
+exact, also when the frames begin 5, 10 or 15 ms later; tests/call/test_ears_speech.py holds them to it. Between two
+turns there is time for the agent's reply; in `barge-in.wav` there is only 2.5 s, in which a long reply has begun, and
+the caller speaks into it.
 
 Format   WAV, 16-bit mono, 16 kHz: the rate at which flite's voices speak.
 Source   flite 2.2 (Carnegie Mellon University, free licence); voices slt, rms, awb and kal16.
