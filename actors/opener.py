@@ -51,7 +51,7 @@ class Opener:
         limits: OpenLimits,
         key: Callable[[], bytes],
         tend: Callable[[], None],
-        order: Callable[[RoutePlan], dict[Stage, list[int]]],
+        order: Callable[[RoutePlan], dict[Stage, list[int]] | Refusal],
         regions: Callable[[], frozenset[str]],
         unix_s: Callable[[], float],
         observer: Observer,
@@ -153,7 +153,10 @@ class Opener:
         plan = self._plan(ctx)
         if len(self._waiters) >= MAX_WAITING:
             raise _refused("capacity", f"{MAX_WAITING} opens are waiting", ctx, 2.0)
-        attempt = Attempt(ctx.session_id, print_, plan, self._limits, _now(), self._order(plan))
+        order = self._order(plan)
+        if isinstance(order, Refusal):
+            raise _refused(order.kind, order.detail, ctx, order.retry_after_s)
+        attempt = Attempt(ctx.session_id, print_, plan, self._limits, _now(), order)
         while True:
             found = attempt.step(self._books, _now())
             if isinstance(found, Placed):

@@ -17,8 +17,10 @@ import secrets
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from random import Random
 from typing import Any
 
+from actors.admission import Admission
 from actors.attempt import OpenLimits
 from actors.books import Books, Lack, Session, key_of
 from actors.client import SessionHandle
@@ -35,7 +37,7 @@ from actors.wire import CloseSession, Lease, LeaseAnswer, LeaseRequest, Outcome,
 from actors.workforce import Workforce, pool_key
 from router.context import RouteContext
 from router.errors import ClusterError, ContextError, SessionGone, SessionRefused
-from router.plan import Candidate, RoutePlan, Stage
+from router.plan import Candidate
 
 __all__ = ["SessionRouter"]
 
@@ -45,6 +47,8 @@ REVOKED_MAX = 10_000
 """Sessions closed before they attached, remembered so that a late caller is turned away; the oldest is forgotten."""
 ADOPT_S = 5.0
 """A worker that does not report by then is left for later: an `open` during adoption waits so long at most."""
+_REGIONS_S = 10.0
+"""Nodes come and go in minutes; a made-up region must not make a call to Ray for every open."""
 
 log = get_logger("router")
 
@@ -63,6 +67,7 @@ class SessionRouter:
         observer: Observer = ignore,
         prewarm: bool = False,
         tag: Callable[[], str] = lambda: secrets.token_hex(4),
+        rng: Random | None = None,
     ) -> None:
         self.rules = rules
         self.books = Books(
@@ -80,6 +85,7 @@ class SessionRouter:
         self._fleet, self._dial, self._tag = fleet, dial, tag
         self._observer, self._prewarm = observer, prewarm
         self._waiters = Waiters()
+        self._admission = Admission(self.books, rng or Random())
         self._opener = Opener(
             rules,
             self.books,
@@ -87,7 +93,7 @@ class SessionRouter:
             limits=self._limits,
             key=lambda: self.force.key,
             tend=self._tend,
-            order=self._order,
+            order=lambda plan: self._admission.order(plan, _now()),
             regions=lambda: self._regions,
             unix_s=unix_s,
             observer=observer,
@@ -96,6 +102,7 @@ class SessionRouter:
         self._checked = asyncio.Event()
         self._revoked: OrderedDict[str, None] = OrderedDict()
         self._regions: frozenset[str] = frozenset()
+        self._regions_seen_s = float("-inf")
 
     # -- life
 
@@ -220,6 +227,7 @@ class SessionRouter:
 
     async def open(self, ctx: RouteContext | Mapping[str, object]) -> SessionHandle:
         """Plan and place a session; idempotent in `session_id`. Raises SessionRefused."""
+        self._look_for_regions(ctx)
         handle = await self._opener.open(ctx)
         self._revoked.pop(handle.session_id, None)
         return handle
@@ -344,13 +352,9 @@ class SessionRouter:
                 await self._waiters.wait(deadline_s - _now())
 
     def _outcome(self, outcome: Outcome) -> None:
-        """How a provider did for a session: the food of health."""
+        self._admission.outcome(outcome, _now())
 
     # -- inside
-
-    def _order(self, plan: RoutePlan) -> dict[Stage, list[int]]:
-        """Candidates to be tried, best first."""
-        return {stage: list(range(len(candidates))) for stage, candidates in plan.stages.items()}
 
     def _pool_of(self, spec: ProviderSpec) -> PoolBook:
         """The pool of an actor that was found."""
@@ -358,6 +362,18 @@ class SessionRouter:
         if key not in self.books.pools:
             self.books.pools[key] = PoolBook(key, spec, self.rules.pool_bounds(spec.provider))
         return self.books.pools[key]
+
+    def _look_for_regions(self, ctx: RouteContext | Mapping[str, object]) -> None:
+        """A caller of a region that no node had may mean that one has now: look, in the background and not often."""
+        region = ctx.get("region") if isinstance(ctx, Mapping) else ctx.region
+        now_s = _now()
+        if not self._regions or region in self._regions or now_s - self._regions_seen_s < _REGIONS_S:
+            return
+        self._regions_seen_s = now_s
+        self.force.spawn(self._see_regions(), "see which regions live")
+
+    async def _see_regions(self) -> None:
+        self._regions = await self._fleet.regions()
 
     def _revoke(self, session_id: str) -> None:
         self._revoked[session_id] = None

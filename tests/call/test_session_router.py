@@ -522,3 +522,35 @@ def test_a_lagging_host_takes_no_new_session_while_another_can() -> None:
         assert (await router.open(ctx("b"))).address != first.address
 
     run(script)
+
+
+def test_a_pool_that_fails_its_sessions_is_put_aside_and_tried_again_by_one_probe() -> None:
+    async def script(router: SessionRouter, fleet: FakeFleet) -> None:
+        first = grant_of(router, await router.open(ctx("a")))
+        host = fleet.named("host-eu")[0]
+        bad = next(x for x in first.leases if x.stage == "stt").actor
+        for _ in range(5):
+            host.say(wire.Outcome(actor=bad, provider="ears", ok=False, kind="connect"))
+
+        async def candidate(session_id: str) -> int:
+            grant = grant_of(router, await router.open(ctx(session_id)))
+            return next(x.candidate for x in grant.leases if x.stage == "stt")
+
+        assert await candidate("b") == 1
+        await asyncio.sleep(31.0)
+        assert [await candidate("c"), await candidate("d")] == [0, 1], "one probe, the others wait for its outcome"
+        host.say(wire.Outcome(actor=bad, provider="ears", ok=True))
+        assert await candidate("e") == 0
+
+    run(script, HandRules(ACME), FakeFleet(capacity=20))
+
+
+def test_a_region_that_a_new_node_brings_is_seen() -> None:
+    async def script(router: SessionRouter, fleet: FakeFleet) -> None:
+        fleet.live_regions = frozenset({"eu", "us"})
+        await router.open(ctx("a") | {"region": "us"})
+        assert router.scale("us", "ears", 1)["region"] == "us"
+
+    fleet = FakeFleet()
+    fleet.live_regions = frozenset({"eu"})
+    run(script, fleet=fleet)
