@@ -6,10 +6,13 @@ The callers speak in tones that the fake ear reads back; media and loop time go 
 from __future__ import annotations
 
 import asyncio
+import wave
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from actors.providers import interface as i
 from actors.providers.fake import FakeAgent, FakeStt, FakeTts, FakeTurn, FakeVad, hear, say
@@ -232,3 +235,43 @@ def test_a_bad_script_is_named_before_anything_starts() -> None:
     with pytest.raises(ProviderError) as caught:
         Provider({"script": {"rules": [{"reply": "x"}]}})
     assert "script.rules.0" in str(caught.value)
+
+
+SPEECH = Path(__file__).parents[2] / "examples" / "speech"
+
+
+def test_with_its_real_parts_it_hears_the_demo_word_for_word_and_says_it_back() -> None:
+    """pocketsphinx, webrtc, heuristic and espeak, on a real loop; frames go as fast as the ear decodes them."""
+    clip = next(c for c in yaml.safe_load((SPEECH / "index.yaml").read_text())["calls"] if c["file"] == "hours.wav")
+    expected = [turn["text"] for turn in clip["turns"]]
+    with wave.open(str(SPEECH / clip["file"])) as file:
+        pcm = file.readframes(file.getnframes())
+    told: list[i.ProviderEvent] = []
+
+    async def scene() -> None:
+        answered = asyncio.Event()
+
+        def hear(event: i.ProviderEvent) -> None:
+            told.append(event)
+            if isinstance(event, i.ResponseDone) and event.response == len(expected):
+                answered.set()
+
+        provider = Provider({"prefix": "You said: "})
+        await provider.warm()
+        await provider.probe()
+        spec = i.StreamSpec(stream=1, epoch=1, session_id="s", tenant_id="t", rate_hz=16000)
+        stream = await provider.open(spec, hear)
+        data = pcm + bytes(32000 * 4)
+        async with asyncio.timeout(60):
+            for at in range(0, len(data) - 640, 640):
+                stream.audio(at // 2, data[at : at + 640])
+                for _ in range(4):  # a turn of the loop decodes a piece
+                    await asyncio.sleep(0)
+            await answered.wait()
+        await stream.close(drain=False)
+        await provider.close()
+
+    asyncio.run(scene())
+    replies = [event.delta for event in told if isinstance(event, i.OutputText)]
+    assert replies == [f"You said: {text}" for text in expected]
+    assert all(sum(len(e.pcm) for e in told if isinstance(e, i.TtsAudio) and e.reply == n) > 32000 for n in (1, 2))
