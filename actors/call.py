@@ -399,6 +399,8 @@ class Call:
 
     def _settle(self, answer: wire.Attached | PatchbayError) -> None:
         if self._answer is None or self._answer.done():
+            if isinstance(answer, PatchbayError) and not self.is_over:
+                self._fail(answer)  # another connection has the session now
             return
         if isinstance(answer, wire.Attached):
             self._answer.set_result(answer)

@@ -151,6 +151,8 @@ class SessionHost:
         if self._server is not None:
             await self._server.close("the host ends")
             await self.links.close()
+        if not self._records.full():
+            self._records.put_nowait(b"")
         await self.tasks.close(timeout_s=_STOP_S)
 
     def _tick(self) -> None:
@@ -315,6 +317,8 @@ class SessionHost:
     async def _write_records(self, path: Path) -> None:
         while True:
             line = await self._records.get()
+            if not line:  # the host ends, and everything before it is written
+                return
             try:
                 await asyncio.to_thread(_append, path, line)
             except OSError as error:

@@ -82,7 +82,8 @@ class Seat:
         """The caller is here, for the first time or again; whoever sat here before is let go."""
         if self._link is not None and not self._link.closed and (self._link, self._stream) != (link, stream):
             self._host.leave_stream(self._link, self._stream)
-            self._link.send_encoded(self._stream, b"")
+            detail = "another connection came with this session's token"
+            self._link.send(self._stream, wire.Denied(kind="superseded", detail=detail))
         self._link, self._stream = link, stream
         self._seq = self._credited = 0
         mode = self.session.mode

@@ -9,6 +9,7 @@ call.sent_minus_played_max_ms               checked to be at most 520 in every s
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -158,7 +159,7 @@ def _check(out: Played) -> None:
         elif isinstance(event, ev.VoiceAudio):
             assert event.reply_id not in cleared, "audio of a reply after voice.clear"
     finals = out.of("transcript.final")
-    for before, after in zip(finals, finals[1:], strict=False):
+    for before, after in itertools.pairwise(finals):
         assert before.end <= after.start + 1e-9, "spans of finals overlap"
 
 
