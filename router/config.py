@@ -101,10 +101,10 @@ class _Loading:
         records = schema.checked(schema.Records, self._block("records"), ("records",), problems)
         routes, default = self._routes(builder), self._default(builder)
         pools = self._pools()
-        self._unused()
         self._reach(routes)
         if problems.has_errors or hosts is None or records is None:
             return None
+        self._unused()
         host_policy = HostPolicy(max_sessions=hosts.max_sessions, warm=hosts.warm)
         record_policy = RecordPolicy(path=records.path)
         content = {

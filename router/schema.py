@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Hashable
+from functools import cache
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, TypeAdapter, ValidationError
@@ -237,15 +239,21 @@ _WORDS = {
 }
 
 
+@cache
+def _adapter(kind: Hashable) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)  # making one for SessionSettings takes 5 ms
+
+
 def checked(kind: type[T], data: object, at: Path, problems: Problems) -> T | None:
     """`data` as a `kind`; None where it is not, with a problem for each reason. `at` is where it stands."""
     try:
-        return TypeAdapter(kind).validate_json(json.dumps(data), strict=True)
+        valid: T = _adapter(kind).validate_json(json.dumps(data), strict=True)
     except ValidationError as error:
         for found in error.errors(include_url=False, include_context=True, include_input=False):
             path = (*at, *_inside(data, found["loc"]))
             problems.error(path, _detail(found, path))
         return None
+    return valid
 
 
 def _inside(data: object, loc: tuple[int | str, ...]) -> Path:
@@ -256,10 +264,15 @@ def _inside(data: object, loc: tuple[int | str, ...]) -> Path:
         in_list = isinstance(data, list) and isinstance(step, int) and step < len(data)
         if in_mapping or in_list:
             data = data[step]  # type: ignore[index]
-        elif not isinstance(data, dict) or number + 1 < len(loc) or str(step).startswith(("?", "[")):
+        elif number + 1 < len(loc) or not isinstance(data, dict) or not _is_key(step):
             continue
         path.append(step)
     return tuple(path)
+
+
+def _is_key(step: int | str) -> bool:
+    """False for an index, for the tag of a union and for pydantic's mark of a mapping's key."""
+    return isinstance(step, str) and not step.startswith(("?", "["))
 
 
 def _detail(found: ErrorDetails, path: Path) -> str:
