@@ -30,6 +30,7 @@ __all__ = ["Story", "problems"]
 SAME_VOICE = 0.93
 OTHER_VOICE_MARGIN = 0.04
 """Between what the same voice reaches (0.98) and what others do (0.87): see voiceprint."""
+RENDERINGS = 3
 MIN_HEARD_MS = 300.0
 """A reply of which less was heard has too little sound in it to tell voices apart."""
 
@@ -136,12 +137,18 @@ async def _right(story: Story, log: CallLog, right: Samples, voices: Sequence[st
 
 
 async def _score(heard: Samples, stop: VoiceStopped, voice: str, rate_hz: int) -> float:
-    """How well the reply's first sentence, as far as it was heard, is found in what was heard."""
+    """How well the reply's first sentence, as far as it was heard, is found in what was heard.
+
+    How espeak-ng begins a sentence depends on what it said before, so the likest of three renderings counts.
+    """
     sentence = re.split(r"(?<=[.?!])\s+", stop.said.strip())[0]
-    expected = await speak({"voice": voice}, sentence, rate_hz)
-    audible = np.flatnonzero(np.abs(expected.astype(int)) > 50)
-    expected = expected[: audible[-1] + 1] if len(audible) else expected
-    return likeness(heard, expected[: round((stop.heard_ms - 100.0) / 1000 * rate_hz)], rate_hz)
+    scores = []
+    for _ in range(RENDERINGS):
+        expected = await speak({"voice": voice}, sentence, rate_hz)
+        audible = np.flatnonzero(np.abs(expected.astype(int)) > 50)
+        expected = expected[: audible[-1] + 1] if len(audible) else expected
+        scores.append(likeness(heard, expected[: round((stop.heard_ms - 100.0) / 1000 * rate_hz)], rate_hz))
+    return max(scores)
 
 
 def _sides(path: Path) -> tuple[Samples, Samples]:
