@@ -16,15 +16,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
 from actors import turn_law as law
-from actors.heard import Spoken
 from actors.providers import interface as i
 from actors.providers import options as stream_options
+from actors.providers.local_realtime_memory import Memory, Response
 from actors.resample import Resampler
 from actors.turn_table import ReplyState
 from actors.voice_gate import VoiceGate
@@ -38,34 +38,8 @@ __all__ = ["RATE_HZ", "LocalRealtimeStream"]
 RATE_HZ = 16000
 """In and out; what pocketsphinx's model was trained on."""
 _FRAME = RATE_HZ // 50
-_HISTORY_MAX = 200
 _LIVE = ("prefix", "rate_wpm", "script", "voice")
 """Options that may change in mid-call."""
-
-
-@dataclass(slots=True)
-class _Response:
-    """The one on its way; over when its last sample was played, by the media clock."""
-
-    id: int
-    turn: int
-    revision: int
-    spoken: Spoken = field(default_factory=Spoken)
-    samples: int = 0
-    begun_s: float | None = None
-    """Media position when its first audio went out, moved by the time it was held."""
-    held_s: float | None = None
-    told_ms: float | None = None
-    """What the session says was heard."""
-    is_made: bool = False
-
-    def heard_ms(self, at_s: float) -> float:
-        if self.told_ms is not None:
-            return self.told_ms
-        if self.begun_s is None:
-            return 0.0
-        until_s = at_s if self.held_s is None else self.held_s
-        return min(max(until_s - self.begun_s, 0.0), self.samples / RATE_HZ) * 1000
 
 
 class LocalRealtimeStream:
@@ -91,12 +65,8 @@ class LocalRealtimeStream:
         self._gate = VoiceGate(self._settings.vad, RATE_HZ)
         self._zero = self._pos = self._settled = spec.pos
         self._rest = b""
-        self._history: list[i.Item] = []
-        self._turn_item: tuple[int, int] | None = None
-        """The turn whose words are the item at this index, which grows with it."""
-        self._response: _Response | None = None
-        self._stopped: tuple[_Response, i.Item] | None = None
-        """The last one interrupted, and what the history has of it: the session may tell later what was heard."""
+        self._memory = Memory()
+        self._response: Response | None = None
         self._say: str | None = None
         """What the session wants said; spoken when `respond` comes and the floor is free."""
         self._wants_say = False
@@ -162,12 +132,8 @@ class LocalRealtimeStream:
     def heard(self, response: int, ms: float) -> None:
         if self._response is not None and self._response.id == response:
             self._response.told_ms = ms
-        elif self._stopped is not None and self._stopped[0].id == response and self._stopped[1] in self._history:
-            stopped, item = self._stopped
-            stopped.told_ms = ms
-            corrected = _interrupted(stopped, self._at_s)
-            self._history[self._history.index(item)] = corrected
-            self._stopped = (stopped, corrected)
+        else:
+            self._memory.heard(response, ms, self._at_s)
 
     def tool_result(self, id: str, result: str, ok: bool) -> None:
         """It calls no tools."""
@@ -178,7 +144,7 @@ class LocalRealtimeStream:
         if role == "agent":
             self._say = text
         else:
-            self._remember(i.Item(role=role, said=text))
+            self._memory.add(i.Item(role=role, said=text))
 
     def update(self, options: Mapping[str, Any]) -> tuple[str, ...]:
         live = {name: value for name, value in options.items() if name in _LIVE}
@@ -231,10 +197,8 @@ class LocalRealtimeStream:
     def _played_out(self) -> None:
         """A response is over when its last sample was played."""
         response = self._response
-        if response is None or not response.is_made or self._law.reply is not ReplyState.SPEAKING:
-            return
-        if response.begun_s is not None and self._at_s >= response.begun_s + response.samples / RATE_HZ:
-            self._remember(i.Item(role="agent", said=response.spoken.text))
+        if response is not None and self._law.reply is ReplyState.SPEAKING and response.is_played(self._at_s):
+            self._memory.add(i.Item(role="agent", said=response.spoken.text))
             self._response = None
             self._obey(self._law.reply_done(response.id, self._at_s))
 
@@ -258,15 +222,16 @@ class LocalRealtimeStream:
                 case law.TurnOver(turn, _, text):
                     self._hear_turn(turn, text)
                 case law.Ask(reply, turn, revision):
-                    self._begin(_Response(reply, turn, revision))
-                    self._agent.reply(turn, revision, tuple(self._history), (), "user")
+                    self._begin(Response(reply, turn, revision, RATE_HZ))
+                    self._agent.reply(turn, revision, self._memory.items(), (), "user")
                 case law.CancelReply(reply) | law.StopReply(reply):
                     self._drop(reply, isinstance(order, law.StopReply), asked)
                 case law.HoldReply():
                     if self._response is not None:
                         self._response.held_s = self._at_s
                 case law.ResumeReply():
-                    self._resume()
+                    if self._response is not None:
+                        self._response.resume(self._at_s)
                 case law.Close():
                     self._say_event(i.Fault(kind="expired", detail="a conversation lasts a day at most"))
                 case law.SpeechDropped() | law.OpenGate() | law.PromptDue():
@@ -284,19 +249,14 @@ class LocalRealtimeStream:
 
     def _assess(self, utt: int, text: str, pause_s: float) -> None:
         question = i.Assess(
-            stream=self._spec.stream, utt=utt, text=text, pause_ms=pause_s * 1000, history=tuple(self._history)
+            stream=self._spec.stream, utt=utt, text=text, pause_ms=pause_s * 1000, history=self._memory.items()
         )
         for answer in self._parts.turn.assess((question,)):
             self._obey(self._law.assessed(answer.utt, answer.p_complete, answer.wait_s, self._at_s))
 
     def _hear_turn(self, turn: int, text: str) -> None:
         self._settle_say()
-        item = i.Item(role="user", said=text)
-        if self._turn_item is not None and self._turn_item[0] == turn:
-            self._history[self._turn_item[1]] = item
-            return
-        self._remember(item)
-        self._turn_item = (turn, len(self._history) - 1)
+        self._memory.user(turn, text)
 
     def _drop(self, reply: int, interrupted: bool, asked: bool) -> None:
         """Whoever works on it is told to stop; what was heard of it stays in the history."""
@@ -307,19 +267,11 @@ class LocalRealtimeStream:
         self._agent.cancel(response.turn)
         self._tts.cancel(reply)
         if interrupted:
-            item = _interrupted(response, self._at_s)
-            self._remember(item)
-            self._stopped = (response, item)
+            self._memory.interrupted(response, self._at_s)
         if not asked:
             self._say_event(i.ModelInterrupted(response=reply))
         if not response.is_made:
             self._say_event(i.ResponseDone(response=reply, status="cancelled"))
-
-    def _resume(self) -> None:
-        response = self._response
-        if response is not None and response.held_s is not None and response.begun_s is not None:
-            response.begun_s += self._at_s - response.held_s
-            response.held_s = None
 
     # -------------------------------------------------------------------------------------------- texts asked for
 
@@ -330,22 +282,22 @@ class LocalRealtimeStream:
             return
         self._wants_say = False
         text, self._say = self._say, None
-        self._begin(_Response(number, -number, 0))  # turns of the law count from 1
+        self._begin(Response(number, -number, 0, RATE_HZ))  # turns of the law count from 1
         if text is not None:
             self._speak(number, text)
             return
-        has_said = any(item.role == "user" for item in self._history)
-        self._agent.reply(-number, 0, tuple(self._history), (), "user" if has_said else "greeting")
+        has_said = any(item.role == "user" for item in self._memory.items())
+        self._agent.reply(-number, 0, self._memory.items(), (), "user" if has_said else "greeting")
 
     def _settle_say(self) -> None:
         """A text of the agent's that was not asked to be spoken is something said before."""
         if self._say is not None and not self._wants_say:
-            self._remember(i.Item(role="agent", said=self._say))
+            self._memory.add(i.Item(role="agent", said=self._say))
             self._say = None
 
     # ------------------------------------------------------------------------------------------------- the parts
 
-    def _begin(self, response: _Response) -> None:
+    def _begin(self, response: Response) -> None:
         self._response = response
         self._resampler = Resampler(self._voice_hz, RATE_HZ)
         self._say_event(i.ResponseStarted(response=response.id))
@@ -375,7 +327,7 @@ class LocalRealtimeStream:
             else:
                 self._over_without_sound(response)
 
-    def _over_without_sound(self, response: _Response) -> None:
+    def _over_without_sound(self, response: Response) -> None:
         self._response = None
         self._say_event(i.ResponseDone(response=response.id))
         self._obey(self._law.reply_done(response.id, self._at_s))
@@ -398,7 +350,7 @@ class LocalRealtimeStream:
             else:
                 self._say_event(i.ResponseDone(response=response.id))
 
-    def _sound(self, response: _Response, pcm: bytes) -> None:
+    def _sound(self, response: Response, pcm: bytes) -> None:
         if not pcm:
             return
         if response.begun_s is None:
@@ -431,17 +383,6 @@ class LocalRealtimeStream:
         if self._wants_say:
             self._try_say()
 
-    def _remember(self, item: i.Item) -> None:
-        self._history.append(item)
-        if len(self._history) > _HISTORY_MAX:
-            del self._history[0]
-            self._turn_item = None
-
     def _say_event(self, event: i.ProviderEvent) -> None:
         if not self._is_closed:
             self._emit(event)
-
-
-def _interrupted(response: _Response, at_s: float) -> i.Item:
-    heard, _ = response.spoken.heard(response.heard_ms(at_s), None)
-    return i.Item(role="agent", said=response.spoken.text, heard=heard, interrupted=True)
