@@ -26,6 +26,7 @@ from actors.formats import FRAME_MS, AudioFormat
 from actors.listening import Listening
 from actors.observe import MediaDropped, Observer, SessionEnded, SessionStarted, TurnDone, ignore
 from actors.providers import interface as pi
+from actors.reply import Stamps
 from actors.speaking import Speaking
 from actors.stage_slot import Connector, StageSlot
 from actors.turn_law import TurnLaw
@@ -503,12 +504,11 @@ class VoiceSession:
             self._listen.finalized(event)
             self._after_final()
         elif isinstance(event, pi.EagerEnd):
-            self._stamp(at_s)
+            self._stamp(at_s, self._listen.gate.last_voiced / self.ear.rate_hz)
             self.obey(self.law.eager_end(event.text, at_s))
         elif isinstance(event, pi.Resumed):
             self.obey(self.law.eager_resumed(at_s))
         elif isinstance(event, pi.VendorTurnEnded):
-            self._stamp(at_s)
             self.obey(self.law.provider_turn_ended(event.text, at_s))
 
     def _final(self, slot: StageSlot, event: pi.Final) -> None:
@@ -546,8 +546,6 @@ class VoiceSession:
         elif isinstance(event, pi.ToolCall):
             self._speak.agent_event(event)
         else:
-            if isinstance(event, pi.ResponseStarted):
-                self._stamp(at_s)
             self._speak.model_event(event)
 
     def _input_text(self, slot: StageSlot, event: pi.InputText) -> None:
@@ -571,15 +569,15 @@ class VoiceSession:
 
     # ---------------------------------------------------------------------------------------- orders of the law
 
-    def _stamp(self, at_s: float, last_voiced_s: float | None = None) -> None:
+    def _stamp(self, at_s: float, last_voiced_s: float) -> None:
+        """The turn is decided now: `turn.latency` counts from its last voiced frame."""
         now_s = self.session_s()
-        stamps = self._speak.stamps = type(self._speak.stamps)()
-        voiced_s = self._listen.gate.last_voiced / self.ear.rate_hz if last_voiced_s is None else last_voiced_s
-        stamps.last_voiced_s = now_s - (at_s - (voiced_s or at_s))
-        stamps.decided_s = now_s
-        stamps.final_s = self._final_s
+        self._speak.stamps = Stamps(
+            last_voiced_s=now_s - (at_s - last_voiced_s), decided_s=now_s, final_s=self._final_s
+        )
 
     def _speech_began(self, order: law.SpeechBegan) -> None:
+        self._final_s = None
         start_s = max(0.0, order.at_s - self.plan.settings.vad.prefix_s)
         self.emit(ev.SpeechStarted, utterance_id=order.utt, at=round(start_s, 6))
         pos = self._listen.words.to_stream(round(start_s * self.ear.rate_hz))
@@ -612,10 +610,9 @@ class VoiceSession:
         slot.send(wire.TurnAssess(question=question))
 
     def _turn_over(self, order: law.TurnOver) -> None:
-        if not self.is_model:
-            self._stamp(self.ear.at_s, order.last_voiced_s)
-            if order.provisional:
-                self._speak.stamps.final_s = None
+        self._stamp(self.ear.at_s, order.last_voiced_s)
+        if order.provisional:
+            self._speak.stamps.final_s = None
         self.emit(
             ev.TurnEnded, turn_id=order.turn, text=order.text, why=order.why, revision=order.revision,
             provisional=order.provisional,
