@@ -19,6 +19,8 @@ __all__ = ["LAG_MS", "Host", "HostBook"]
 
 LAG_MS = 5.0
 """A loop that lags p99 by more takes no new session while another can: half of the goal for a frame's lateness."""
+LAG_SESSIONS = 20
+"""With fewer it is the machine that lags, not the host, and another process would make it lag more."""
 
 
 @dataclass(slots=True)
@@ -133,7 +135,7 @@ class HostBook:
             hosts=len(serving) + len(self.starting),
             packed=len(packed) + len(self.starting),
             sessions=sum(len(h.sessions) for h in packed) + self.waiting,
-            lagging=sum(h.lag_p99_ms > LAG_MS for h in packed if h.sessions),
+            lagging=sum(h.lag_p99_ms > LAG_MS for h in packed if len(h.sessions) >= LAG_SESSIONS),
             empty=sum(not h.sessions for h in packed),
             dedicated_seen=self.dedicated_seen,
             idle_for_s=idle_for_s,

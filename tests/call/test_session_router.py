@@ -510,18 +510,24 @@ def test_a_closing_cluster_refuses_and_ends_its_workers() -> None:
     run(script)
 
 
-def test_a_lagging_host_takes_no_new_session_while_another_can() -> None:
+@pytest.mark.parametrize(
+    ("sessions", "hosts"),
+    [pytest.param(20, 2, id="its sessions make it lag"), pytest.param(3, 1, id="the machine makes it lag")],
+)
+def test_a_lagging_host_takes_no_new_session_while_another_can(sessions: int, hosts: int) -> None:
     async def script(router: SessionRouter, fleet: FakeFleet) -> None:
         first = await router.open(ctx("a"))
         slow = fleet.named("host-eu")[0]
         attach(slow, "a", grant_of(router, first))
+        for i in range(1, sessions):
+            await router.open(ctx(f"a{i}"))
         await asyncio.sleep(0.1)
         slow.report(lag_p99_ms=9.0)
         await asyncio.sleep(3.0)
-        assert len(fleet.named("host-eu")) == 2, "the next one opened ahead of need"
-        assert (await router.open(ctx("b"))).address != first.address
+        assert len(fleet.named("host-eu")) == hosts, "the next one opens ahead of need"
+        assert ((await router.open(ctx("b"))).address != first.address) == (hosts == 2)
 
-    run(script)
+    run(script, fleet=FakeFleet(capacity=500))
 
 
 def test_a_pool_that_fails_its_sessions_is_put_aside_and_tried_again_by_one_probe() -> None:
