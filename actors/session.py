@@ -543,7 +543,7 @@ class VoiceSession:
                 self.obey(self.law.speech_stopped(at_s, listen.words.to_ear(event.pos) / rate_hz))
         elif isinstance(event, pi.InputText):
             self._input_text(slot, event)
-        elif isinstance(event, pi.ToolCall):
+        elif isinstance(event, pi.ToolCall | pi.Action):
             self._speak.agent_event(event)
         else:
             self._speak.model_event(event)

@@ -268,12 +268,13 @@ class Speaking:
         return reply.source == "agent" and (turn, revision) == (own, reply.revision)
 
     def _action(self, event: pi.Action) -> None:
-        if self.current is None or event.turn not in (self.current.turn_id, -self.current.id):
+        reply = self.current
+        if reply is None or event.turn not in (reply.turn_id, -reply.id, reply.response):
             return  # of a reply that was cancelled
         if event.name == "hang_up":
             self._owner.obey(self._law.hang_up(self._owner.at_s()))
         elif event.name == "set_language":
-            for slot in (self._agent, self._voice):
+            for slot in (self._agent, self._voice, self._model):
                 if slot is not None:
                     slot.update({"language": event.value})
         else:
@@ -286,8 +287,10 @@ class Speaking:
         turn = max(event.turn, 0)
         self._owner.emit(ev.ToolCalled, turn_id=turn, call_id=event.id, name=event.name, args=event.args)
         self._owner.emit(ev.ToolResult, turn_id=turn, call_id=event.id, ok=False)
-        if self._agent is not None:
-            detail = f"there is no tool {event.name!r}"
+        detail = f"there is no tool {event.name!r}"
+        if self._model is not None:
+            self._model.send(wire.S2sToolResult(id=event.id, result=detail, ok=False))
+        elif self._agent is not None:
             self._agent.send(wire.AgentToolResult(turn=event.turn, id=event.id, result=detail, ok=False))
 
     def agent_changed(self) -> None:
@@ -324,6 +327,8 @@ class Speaking:
         if reply.stamps.tts_s is None:
             reply.stamps.tts_s = self._owner.session_s()
         rate_hz = slot.port.rate_hz if slot.port is not None else 16_000
+        if slot is self._model:  # it hears at one rate and may speak at another
+            rate_hz = self._caps(slot).output_rate_hz
         reply.audio(pcm, rate_hz)
         self._record.use(slot.provider, audio_s=len(pcm) / 2 / rate_hz)
         reply.voice_due_s = self._voice_due(reply)

@@ -418,9 +418,7 @@ class TtsStream(Stream, Protocol):
 class AgentStream(Stream, Protocol):
     """Stateless: the session brings the history each time."""
 
-    def reply(
-        self, turn: int, revision: int, history: Sequence[Item], tools: Sequence[Tool], cause: Cause
-    ) -> None: ...
+    def reply(self, turn: int, revision: int, history: Sequence[Item], tools: Sequence[Tool], cause: Cause) -> None: ...
     def tool_result(self, turn: int, id: str, result: str, ok: bool) -> None: ...
     def cancel(self, turn: int) -> None: ...
 
@@ -438,7 +436,6 @@ class S2sStream(Stream, Protocol):
     def inject(self, role: Literal["user", "agent", "system"], text: str) -> None:
         """Add to the conversation. `agent` followed by `respond` asks to speak just this text (greeting, `say`)."""
         ...
-
 
 
 class Options(BaseModel):
