@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Hashable
-from functools import cache
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, TypeAdapter, ValidationError
@@ -239,15 +237,17 @@ _WORDS = {
 }
 
 
-@cache
-def _adapter(kind: Hashable) -> TypeAdapter[Any]:
-    return TypeAdapter(kind)  # making one for SessionSettings takes 5 ms
+_ADAPTERS: dict[type, TypeAdapter[Any]] = {}
+"""By kind: making one for SessionSettings takes 5 ms."""
 
 
 def checked(kind: type[T], data: object, at: Path, problems: Problems) -> T | None:
     """`data` as a `kind`; None where it is not, with a problem for each reason. `at` is where it stands."""
     try:
-        valid: T = _adapter(kind).validate_json(json.dumps(data), strict=True)
+        adapter = _ADAPTERS.get(kind)
+        if adapter is None:
+            adapter = _ADAPTERS[kind] = TypeAdapter(kind)
+        valid: T = adapter.validate_json(json.dumps(data), strict=True)
     except ValidationError as error:
         for found in error.errors(include_url=False, include_context=True, include_input=False):
             path = (*at, *_inside(data, found["loc"]))

@@ -54,6 +54,15 @@ def providers(found: RoutePlan) -> dict[str, tuple[str, ...]]:
 # ------------------------------------------------------------------------------------------------ the example
 
 
+def test_a_vendor_that_declares_no_data_region_is_the_examples_only_warning():
+    text = (EXAMPLES / "routes.yaml").read_text()
+    assert text.count('    data_region: eu\n    secrets: {"*": env:OPENAI}\n') == 1
+    text = text.replace('    data_region: eu\n    secrets: {"*"', '    secrets: {"*"')
+    loaded = load(text, "r.yaml", catalog, read_file=lambda _: "hello")
+    assert loaded.table is not None
+    assert [(p.path, "says no data_region" in p.detail) for p in loaded.problems] == [("routes[1].use.agent", True)]
+
+
 def test_the_example_sends_a_flagged_caller_to_the_realtime_model():
     found = plan(caller(features={"s2s": True}), example())
     assert (found.route, providers(found)) == ("acme-realtime", {"vad": ("webrtc",), "s2s": ("realtime",)})

@@ -590,8 +590,8 @@ json_values = st.recursive(
     max_leaves=6,
 )
 blocks = st.sampled_from(["schema", "providers", "pools", "session", "routes", "default", "hosts", "records"])
-keys = st.sampled_from(["name", "when", "use", "stt", "tts", "split", "then", "with", "tenant", "bucket", "voices", "salt",
-                        "endpoints", "secrets", "options", "stage", "type", "x", "default"])  # fmt: skip
+names = ["name", "when", "use", "stt", "tts", "split", "then", "with", "tenant", "bucket", "voices", "salt", "options"]
+keys = st.sampled_from([*names, "endpoints", "secrets", "stage", "type", "x", "default"])
 nested = st.recursive(
     json_values | st.sampled_from(["espeak", "echo", "stt", "deepgram", "env:X"]),
     lambda inside: st.lists(inside, max_size=3) | st.dictionaries(keys, inside, max_size=5),
