@@ -199,6 +199,11 @@ class Call:
         return self._closed is not None or self._failure is not None
 
     @property
+    def is_taken(self) -> bool:
+        """The session has taken a first frame of audio."""
+        return self._outbox.is_taken
+
+    @property
     def is_attached(self) -> bool:
         """A host has this call now; False while the link is away."""
         return self._way is not None and self._outbox.window_ms > 0

@@ -46,6 +46,8 @@ class Outbox:
         self.dropped_ms = 0.0
         self.accepted_seq = 0
         """Frames below it left the session's queue."""
+        self.is_taken = False
+        """The session has accepted a frame, on this connection or one before."""
         self._rest = bytearray()
         self._pos = 0
         self._next_seq = 0
@@ -103,6 +105,7 @@ class Outbox:
     def accepted(self, seq: int) -> None:
         """The session accepted every frame below `seq`; an older word is ignored."""
         self.accepted_seq = max(self.accepted_seq, min(seq, self._next_seq))
+        self.is_taken = self.is_taken or self.accepted_seq > 0
         while self._in_flight and self._in_flight[0].seq is not None and self._in_flight[0].seq < self.accepted_seq:
             self._in_flight.popleft()
 

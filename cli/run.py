@@ -114,16 +114,10 @@ class _Leg:
         if self._sends:
             try:
                 await self._call.send(frame)
-                self._first()
             except SessionGone:
                 if not self._call.is_over:  # it closed while the frame waited: what came before is still to be heard
                     raise
         await self._report(heard)
-
-    def _first(self) -> None:
-        if not self._began:
-            self._began = True
-            self._taken()
 
     async def _report(self, heard: list[Heard]) -> None:
         for one in heard:
@@ -133,6 +127,9 @@ class _Leg:
     def _drain(self) -> None:
         """Every event that is here."""
         loop = asyncio.get_running_loop()
+        if not self._began and self._call.is_taken:
+            self._began = True
+            self._taken()
         while (event := self._call.next_event_nowait()) is not None:
             self._heard_at_s = loop.time()
             self._tell(event)

@@ -65,6 +65,10 @@ class Agent:
         if sum(any(p) for _, p in self.frames) == self._turn_after and any(pcm):
             self._turn()
 
+    @property
+    def is_taken(self) -> bool:
+        return bool(self.frames)
+
     async def wait_room(self) -> None:
         pass
 
@@ -103,8 +107,9 @@ class Agent:
 
 
 def made(agent: Any, style: Style, show: Any = lambda at_s, event: None) -> CallLog:
-    log = CallLog(AUDIO.rate_hz, timed=not style.lockstep)
-    simulate(run(agent, FILE, AUDIO, style, show, log))
+    log, taken = CallLog(AUDIO.rate_hz, timed=not style.lockstep), []
+    simulate(run(agent, FILE, AUDIO, style, show, log, taken=lambda: taken.append(len(agent.frames))))
+    assert taken == [1], "told once, when the first frame was taken"
     return log
 
 
