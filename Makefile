@@ -3,7 +3,7 @@
 
 SHELL := /bin/bash
 VENV ?= .venv
-PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
+PYTHON ?= $(shell for p in python3.13 python3.11 python3.12 python3; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && { echo $$p; break; }; done)
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
@@ -19,7 +19,7 @@ help:
 # The stamp is as new as what it was made from: a changed lock installs again, anything else does not.
 $(STAMP): requirements.lock pyproject.toml
 	@if [ -z "$(PYTHON)" ]; then \
-		echo "Patchbay needs Python 3.11, 3.12 or 3.13; none of python3.13 python3.12 python3.11 python3 is one." >&2; \
+		echo "Patchbay needs Python 3.11, 3.12 or 3.13; none of python3.13 python3.11 python3.12 python3 is one." >&2; \
 		echo "Install one (Debian, Ubuntu: apt-get install python3 python3-venv), or say make PYTHON=/path/to/it." >&2; \
 		exit 2; fi
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { \

@@ -19,58 +19,37 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from actors import events, wire
+from actors.call_facts import CallStatistics, Mode, denied
 from actors.events import AnyEvent, Event, SessionClosed, VoiceAudio
 from actors.formats import AudioFormat
 from actors.inbox import Inbox
 from actors.outbox import Outbox
+from actors.reattach import reattach
 from router.errors import (
-    LinkAuthError,
     LinkClosed,
     LinkError,
     LinkProtocolError,
     PatchbayError,
-    RefusalKind,
     SessionGone,
-    SessionRefused,
 )
 
 if TYPE_CHECKING:
     from actors.client import Client, HostLink, SessionHandle
 
-__all__ = ["Call", "CallStatistics", "Mode"]
+__all__ = ["Call"]
 
-Mode = Literal["live", "file", "lockstep"]
 ATTACH_S = 5.0
 """Answer of a host to Attach: one exchange on one link; more means that the host is stuck."""
-RESUME_S = 30.0
-"""How long a session waits for its caller by default (`session.resume_s`)."""
 STALL_S = 60.0
-"""No credit for so long and a sender gives up: longer than any stage's own deadline, and than RESUME_S."""
+"""No credit for so long and a sender gives up: longer than any stage's own deadline, and than a session waits."""
 CLOSE_S = 5.0
 """After `close`, the last final is delivered; a session that has not closed then is left."""
-BACKOFF_S = (0.05, 0.1, 0.2, 0.5)
-"""Waits between attempts to attach again; the last one repeats."""
 OPS_MAX = 256
-
-
-@dataclass(frozen=True, slots=True)
-class CallStatistics:
-    """What a call holds and has let go of."""
-
-    waiting_ms: int
-    in_flight_ms: int
-    unread_events: int
-    dropped_input_ms: float
-    """Live input that waited longer than 2 s."""
-    dropped_audio_ms: float
-    """Reply audio that the application did not read."""
-    reattached: int
 
 
 class Call:
@@ -187,7 +166,7 @@ class Call:
             if self.is_over:
                 return None
             self._news.clear()
-            await self._news.wait()  # bounded by the link's liveness, then by RESUME_S
+            await self._news.wait()  # bounded by the link's liveness, then by `reattach`
 
     def next_event_nowait(self) -> Event | None:
         """An event that is already here, or None."""
@@ -253,7 +232,8 @@ class Call:
             self._broken.clear()
             if self.is_over:
                 return
-            if await self._reattach():
+            if await reattach(self.attach, lambda: self.is_over):
+                self._reattached += 1
                 await self._end_again()
             else:
                 self._lost()
@@ -278,25 +258,6 @@ class Call:
             self._wake()
         finally:
             self.detach()
-
-    async def _reattach(self) -> bool:
-        loop = asyncio.get_running_loop()
-        deadline_s, attempt = loop.time() + RESUME_S, 0
-        while loop.time() < deadline_s and not self.is_over:
-            try:
-                async with asyncio.timeout_at(deadline_s):
-                    await self.attach()
-            except LinkAuthError:
-                return False
-            except (LinkError, OSError, TimeoutError):
-                await asyncio.sleep(BACKOFF_S[min(attempt, len(BACKOFF_S) - 1)])
-                attempt += 1
-                continue
-            except PatchbayError:
-                return False  # the host knows the session no more
-            self._reattached += 1
-            return True
-        return False
 
     async def _end_again(self) -> None:
         """`end_input` and `close` may have been lost with the link: said again after the audio; they are idempotent."""
@@ -333,7 +294,7 @@ class Call:
         if isinstance(record, wire.Attached):
             self._settle(record)
         elif isinstance(record, wire.Denied):
-            self._settle(_denied(record, self._handle))
+            self._settle(denied(record, self._handle.address, self.session_id))
         else:
             self._take(record)
 
@@ -435,11 +396,3 @@ class Call:
             raise self._failure
         if self._closed is not None:
             raise SessionGone(self.session_id, f"the call is over: {self._closed.reason}")
-
-
-def _denied(record: wire.Denied, handle: SessionHandle) -> PatchbayError:
-    if record.kind == "auth":
-        return LinkAuthError(handle.address, record.detail)
-    if record.kind in get_args(RefusalKind):
-        return SessionRefused(record.kind, record.detail, None, handle.session_id)  # type: ignore[arg-type]
-    return SessionGone(handle.session_id, record.detail)

@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
-from actors.call import Call, Mode
+from actors.call import Call
+from actors.call_facts import Mode
 from actors.formats import AudioFormat
 from actors.link import Link, connect
 from actors.link_codec import AudioBatch

@@ -20,7 +20,8 @@ from concurrent.futures import Future
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from actors.call import Call, CallStatistics
+from actors.call import Call
+from actors.call_facts import CallStatistics
 from actors.events import Event
 
 if TYPE_CHECKING:

@@ -15,7 +15,8 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from actors.call import Call, Mode
+from actors.call import Call
+from actors.call_facts import Mode
 from actors.client import SessionHandle
 from actors.events import Event, SessionClosed
 from actors.formats import FRAME_MS, AudioFormat

@@ -8,6 +8,7 @@ import pickle
 import pytest
 
 import actors.call
+import actors.reattach
 from actors import wire
 from actors.call import Call
 from actors.events import (
@@ -217,7 +218,7 @@ def test_a_session_that_cannot_be_reached_again_closes_as_lost() -> None:
 
 
 def test_a_host_that_stays_away_is_waited_for_only_so_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(actors.call, "RESUME_S", 0.15)  # the bound is the subject
+    monkeypatch.setattr(actors.reattach, "RESUME_S", 0.15)  # the bound is the subject
 
     async def body(host: Host) -> None:
         async with host.handle().connect() as call:
