@@ -44,9 +44,8 @@ class LocalConnector:
         capabilities: Capabilities = cls.capabilities(candidate.options)
         return capabilities
 
-    def rate_hz(self, candidate: Candidate) -> int:
-        rates = self.capabilities(candidate).rates_hz
-        return rates[0] if rates else 16_000
+    def outcome(self, slot: StageSlot, fault: Fault | None) -> None:
+        """Nobody to tell: one call has no cluster."""
 
     def request(self, slot: StageSlot, candidate: Candidate, index: int, spec: StreamSpec) -> None:
         given = self._providers.get(candidate.provider)

@@ -208,6 +208,7 @@ class SessionRouter:
         while True:
             await asyncio.sleep(TICK_S)
             now_s = _now()
+            self._admission.sweep(now_s)
             for session_id in self.books.expired(now_s, GRANT_TTL_S):
                 session = self.books.release(session_id)
                 if session is not None:

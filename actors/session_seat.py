@@ -176,8 +176,15 @@ class Seat:
             known = self._caps[key] = self._host.capabilities(candidate)
         return known
 
-    def rate_hz(self, candidate: Candidate) -> int:
-        return self.capabilities(candidate).rates_hz[0]
+    def outcome(self, slot: StageSlot, fault: Fault | None) -> None:
+        lease = self._held.get(slot.stage)
+        if lease is None or lease.candidate != slot.index:
+            return  # no stream of it was had: the pool knows why
+        told = wire.Outcome(
+            actor=lease.actor, provider=slot.provider, ok=fault is None, kind=fault.kind if fault else "",
+            retry_after_s=fault.retry_after_s if fault else None,
+        )  # fmt: skip
+        self._host.push(told)
 
     def request(self, slot: StageSlot, candidate: Candidate, index: int, spec: StreamSpec) -> None:
         if index >= len(self.grant.plan.stages[slot.stage]):

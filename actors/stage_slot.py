@@ -33,8 +33,8 @@ class Connector(Protocol):
         """Answer with `slot.take(port, epoch)` or `slot.refused(epoch, detail)`, now or later."""
         ...
 
-    def rate_hz(self, candidate: Candidate) -> int:
-        """The rate this candidate wants (or gives, for a voice)."""
+    def outcome(self, slot: StageSlot, fault: Fault | None) -> None:
+        """The slot's present candidate is ready (None), or failed: what the cluster's health is made of."""
         ...
 
 
@@ -174,10 +174,12 @@ class StageSlot:
     def _ready(self) -> None:
         if self.state == "opening":
             self.state, self._due_s, self._open_by_s = "ready", None, None
+            self._connector.outcome(self, None)
             self._owner.stage_ready(self)
 
     def _fail(self, fault: Fault) -> None:
         before = self.provider
+        self._connector.outcome(self, fault)
         if self.port is not None:
             self.port.close()
             self.port = None

@@ -351,6 +351,7 @@ class Outcome(WorkerOp, frozen=True, kw_only=True, tag="outcome"):
     provider: str
     ok: bool
     kind: str = ""
+    retry_after_s: float | None = None
 
 
 AnyRouterOp = Hello | CloseSession | LeaseAnswer | Retire

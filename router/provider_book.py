@@ -93,10 +93,11 @@ class ProviderBook:
         return name in self.entries or self.kind(name, at) is not None
 
     def texts(self, options: Mapping[str, Any], at: Path) -> dict[str, Any]:
-        """`options` with `instructions: file:PATH` replaced by what is in the file."""
+        """`options` with every `file:PATH` replaced by the text in that file: provider actors run on other nodes."""
         made = dict(options)
-        if "instructions" in made:
-            made["instructions"] = self.text(made["instructions"], (*at, "instructions"))
+        for name, value in options.items():
+            if name == "instructions" or (isinstance(value, str) and value.startswith("file:")):
+                made[name] = self.text(value, (*at, name))
         return made
 
     def text(self, value: Any, at: Path) -> Any:

@@ -311,3 +311,19 @@ def test_every_call_leaves_one_record(tmp_path: Path) -> None:
     records = [json.loads(line) for line in path.read_text().splitlines()]
     assert [r["session_id"] for r in records] == ["r1", "r2"]
     assert records[0]["replies"][0]["heard"] == "I heard you."
+
+
+def test_the_router_is_told_how_each_stream_went() -> None:
+    async def script(house: House) -> None:
+        router = _Router()
+        link = await connect(house.info.address, router, key=KEY, role="router", timeout_s=2.0)
+        link.send(0, wire.Hello(router="r1"))
+        await router.until(wire.WorkerReport)
+        async with house.grant().connect():
+            bad = await router.until(wire.Outcome, ok=False)
+            assert (bad.actor, bad.kind) == ("actor-first", "connect")
+            assert (await router.until(wire.Outcome, ok=True, provider="second")).actor == "actor-second"
+        await link.close()
+
+    dead = ("first", "fake-stt", {"fail_open": True})
+    run(script, providers={**FAKES, "stt": [dead, ("second", "fake-stt", {})]})
