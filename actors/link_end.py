@@ -6,8 +6,8 @@
 Bounds   a message `max_bytes` (told by the receiver in the opening); what the transport buffers `WRITE_HIGH_BYTES`;
          behind that a Backlog: audio is dropped oldest-first and counted per stream, control is never dropped: the
          link closes with LinkClosed("the peer does not read") when its bound is reached.
-Silence  each end says how often it wants to hear something, and closes when the peer was silent for
-         `silence_bound_s`, counted in ticks of its own timer: an end that was itself stalled first reads what came.
+Silence  each end says how often it wants to hear something, and closes when the peer was silent for longer than
+         `silence_bound_s`, or than is usual lately (`suspicion.py`).
 Errors   the handler's `on_closed(link, error)` is told, once; None: closed by us.
 Used by  `link.connect` and `link.serve`, which make them.
 """
@@ -27,6 +27,7 @@ from actors.link_auth import MAX_HANDSHAKE_BYTES, Acceptor, Dialer, Role, refusa
 from actors.link_backlog import Backlog
 from actors.link_codec import AudioBatch
 from actors.logs import get_logger
+from actors.suspicion import BEATS, Suspicion
 from router.errors import LinkClosed, LinkError, LinkProtocolError
 
 __all__ = ["Handler", "Limits", "Link", "LinkStatistics"]
@@ -43,8 +44,7 @@ FLUSH_BYTES = 128 * 1024
 """A batch is written before the turn ends when it grows so long."""
 CLOSE_S = 1.0
 """How long `close` waits for what was sent last to leave."""
-MISSED_BEATS = 3
-"""The peer sends three beats in a silence bound, so that one that is late is no death."""
+MISSED_BEATS = BEATS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,7 +128,8 @@ class Link(asyncio.Protocol):
         self.ready: asyncio.Future[None] = self._loop.create_future()
         self._gone: asyncio.Future[None] = self._loop.create_future()
         self._timer: asyncio.TimerHandle | None = None
-        self._tick_s, self._missed, self._missed_max, self._wrote = 0.1, 0, 0, False
+        self._tick_s, self._wrote = 0.1, False
+        self._suspicion = Suspicion(silence_bound_s, self._tick_s, self._loop.time())
         self._admitted: set[int] = set()
         self._admit_due_s: float | None = None
         self._sent_bytes = self._received_bytes = self._writes = self._messages = self._frames = 0
@@ -200,7 +201,7 @@ class Link(asyncio.Protocol):
             sent_bytes=self._sent_bytes, received_bytes=self._received_bytes, sent_writes=self._writes,
             received_messages=self._messages, received_frames=self._frames, dropped_frames=backlog.dropped_frames,
             dropped_bytes=backlog.dropped_bytes, backlog_bytes=backlog.audio_bytes + backlog.control_bytes,
-            backlog_peak_bytes=backlog.peak_bytes, silence_ms_max=self._missed_max * self._tick_s * 1e3,
+            backlog_peak_bytes=backlog.peak_bytes, silence_ms_max=self._suspicion.missed_max * self._tick_s * 1e3,
         )  # fmt: skip
 
     async def close(self, reason: str = "closed") -> None:
@@ -235,7 +236,7 @@ class Link(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self.closed:
             return
-        self._missed = 0
+        self._suspicion.heard()
         self._received_bytes += len(data)
         try:
             for kind, count, view in self._splitter.feed(data):
@@ -313,6 +314,7 @@ class Link(asyncio.Protocol):
         self.opened = True
         if self._timer is not None:
             self._timer.cancel()
+        self._suspicion = Suspicion(self._silence_bound_s, self._tick_s, self._loop.time())
         self._timer = self._loop.call_later(self._tick_s, self._tick)
 
     # ---------------------------------------------------------------------------------------------- writing
@@ -354,10 +356,9 @@ class Link(asyncio.Protocol):
         """One timer per link: beat if nothing was written since the last, count what the peer missed."""
         if self.closed:
             return
-        self._missed += 1
-        self._missed_max = max(self._missed_max, self._missed)
-        if self._missed * self._tick_s > self._silence_bound_s + self._tick_s / 2:
-            self._end(LinkClosed(self.peer, f"silent for {self._silence_bound_s:g} s"))
+        silent_s = self._suspicion.tick(self._loop.time())
+        if silent_s is not None:
+            self._end(LinkClosed(self.peer, f"silent for {silent_s:.1f} s"))
             return
         if self._admit_due_s is not None and self._loop.time() > self._admit_due_s:
             self._end(LinkClosed(self.peer, f"no session attached in {CALLER_ADMIT_S:g} s"))

@@ -320,7 +320,7 @@ def test_a_silent_peer_is_noticed_within_its_declared_bound_and_an_idle_one_is_n
             start_s = loop.time()
             await pair.here.until(lambda: pair.here.closed)
             assert isinstance(pair.here.closed[0], LinkClosed)
-            assert "silent for 0.3 s" in pair.here.closed[0].detail
+            assert "silent for 0." in pair.here.closed[0].detail
             assert 0.2 <= loop.time() - start_s < 0.8
             proxy.blackhole = False
 
