@@ -270,7 +270,7 @@ class SessionHost:
         return capabilities
 
     def fallback(self, candidate: Candidate) -> Any:
-        """One object of a built-in stand-in, shared by all sessions here that need it."""
+        """One object of what is served here, shared by all sessions that need it: stand-ins, the agent `client`."""
         made = self._fallbacks.get(candidate.type)
         if made is None:
             made = self._fallbacks[candidate.type] = find(candidate.type)({}, None, None)

@@ -25,7 +25,7 @@ from actors.link import Link
 from actors.logs import get_logger
 from actors.ports import LocalPort
 from actors.providers.interface import Capabilities, Fault, StreamSpec
-from actors.session import FALLBACKS, VoiceSession
+from actors.session import VoiceSession
 from actors.stage_slot import StageSlot
 from router.errors import AudioError
 from router.plan import Candidate, Stage
@@ -187,8 +187,8 @@ class Seat:
         self._host.push(told)
 
     def request(self, slot: StageSlot, candidate: Candidate, index: int, spec: StreamSpec) -> None:
-        if index >= len(self.grant.plan.stages[slot.stage]):
-            assert FALLBACKS[slot.stage] == candidate.type
+        stand_in = index >= len(self.grant.plan.stages[slot.stage])
+        if stand_in or getattr(self.capabilities(candidate), "client", False):  # nothing that an actor would serve
             port = LocalPort(
                 candidate.provider, self._host.fallback(candidate), slot.stage, self._host.number(spec), slot,
                 self._host.tasks.group,

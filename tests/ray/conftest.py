@@ -25,22 +25,25 @@ pools:
 routes:
   - name: acme
     when: {tenant: acme}
-    use: {vad: fake-vad, turn: fake-turn, stt: ears, agent: client, tts: voice}
+    use: {vad: fake-vad, turn: fake-turn, stt: ears, agent: fake-agent, tts: voice}
   - name: globex
     when: {tenant: globex}
-    use: {vad: fake-vad, turn: fake-turn, stt: ears, agent: client, tts: voice}
+    use: {vad: fake-vad, turn: fake-turn, stt: ears, agent: fake-agent, tts: voice}
   - name: initech
     when: {tenant: initech}
-    use: {vad: fake-vad, turn: fake-turn, stt: [broken, ears], agent: client, tts: voice}
+    use: {vad: fake-vad, turn: fake-turn, stt: [broken, ears], agent: fake-agent, tts: voice}
+  - name: umbrella
+    when: {tenant: umbrella}
+    use: {vad: fake-vad, turn: fake-turn, stt: ears, agent: client, tts: voice}
   - name: hooli
     when: {tenant: hooli}
-    use: {vad: fake-vad, turn: fake-turn, stt: broken, agent: client, tts: voice}
+    use: {vad: fake-vad, turn: fake-turn, stt: broken, agent: fake-agent, tts: voice}
 """
 
 
 @pytest.fixture(scope="session")
 def router() -> Iterator[Any]:
-    """The router of a cluster whose session hosts are stand-ins."""
+    """The router of a cluster whose providers are fakes and whose session hosts are real."""
     os.environ.update(
         RAY_worker_niceness="0", RAY_ENABLE_UV_RUN_RUNTIME_ENV="0", RAY_USAGE_STATS_ENABLED="0",
         PATCHBAY_TEST_ACME="canary-acme-1f2e3d", PATCHBAY_TEST_SHARED="canary-shared-4c5b6a",
@@ -61,7 +64,7 @@ def router() -> Iterator[Any]:
         for region in ("eu", "us"):
             made.add_node(num_cpus=2, object_store_memory=80 << 20, labels={LABEL: region})
         ray.init(address=made.address, namespace="tests", log_to_driver=False)
-        settings = ClusterSettings(bind_ip="127.0.0.1", host_class="tests.ray.stand_in:StandInHost", prewarm=False)
+        settings = ClusterSettings(bind_ip="127.0.0.1", prewarm=False)
         handle = cluster.start(CONFIG, str(Path(ROOT, "routes.yaml")), address=made.address, settings=settings)
         yield handle
         with contextlib.suppress(Exception):

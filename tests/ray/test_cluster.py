@@ -9,20 +9,17 @@ import signal
 import time
 import urllib.request
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import ray
 from ray.exceptions import RayActorError
 
-from actors import wire
+from actors import events as ev
 from actors.client import SessionHandle
-from actors.events import CallerClose
-from actors.link import connect as dial
 from router.errors import ClusterError, SessionRefused
-from tests.ray.stand_in import StandInCaller
+from tests.ray.talker import LOUD, SOFT, Talker
 
 pytestmark = pytest.mark.ray
 ASK_S = 30.0
@@ -72,25 +69,6 @@ def node_of(region: str) -> str:
     )
 
 
-@contextmanager
-def attached(handle: SessionHandle) -> Iterator[Callable[[Callable[[], None]], None]]:
-    """A caller that is attached; gives a function that runs something meanwhile and finds the session undisturbed."""
-    with asyncio.Runner() as runner:
-        caller = StandInCaller()
-        link = runner.run(dial(handle.address, caller, key=None, role="caller", timeout_s=5.0))
-        link.send(1, wire.Attach(token=handle.token))
-        answer = runner.run(asyncio.wait_for(caller.said.get(), 5.0))
-        assert answer == wire.Attached(session_id=handle.session_id, pos=0, credit_ms=200)
-
-        async def aside(work: Callable[[], None]) -> None:
-            await asyncio.to_thread(work)
-            assert not link.closed, "the call was disturbed"
-
-        yield lambda work: runner.run(aside(work))
-        link.send(1, CallerClose())
-        runner.run(link.close())
-
-
 def test_pools_and_hosts_are_on_the_nodes_of_their_region(router: Any) -> None:
     for region in ("eu", "us"):
         opened(router, ctx(region=region))
@@ -102,7 +80,25 @@ def test_a_second_session_is_served_by_the_same_actors(router: Any) -> None:
     first, second = opened(router, ctx()), opened(router, ctx())
     assert first["actors"] == second["actors"]
     assert first["host"] == second["host"]
-    assert set(first["actors"]) == {"vad", "turn", "stt", "tts"}, "the agent is the caller's own code"
+    assert set(first["actors"]) == {"vad", "turn", "stt", "agent", "tts"}
+
+
+def test_the_callers_own_code_is_the_agent_and_no_actor_is_started_for_it(router: Any) -> None:
+    async def call() -> list[str]:
+        said: list[str] = []
+        async with ask(router.open.remote(ctx("umbrella"))).connect(mode="lockstep") as call:
+            for n in range(200):
+                await call.send(LOUD if 50 <= n < 100 else SOFT)
+            await call.end_input()
+            async for event in call:
+                if isinstance(event, ev.TurnEnded):
+                    await call.say(f"You said {event.text}.")
+                elif isinstance(event, ev.VoiceStopped):
+                    said.append(event.heard)
+        return said
+
+    assert asyncio.run(asyncio.wait_for(call(), 30.0)) == ["You said hello world."]
+    assert "client" not in {p["provider"] for p in ask(router.pools.remote())}
 
 
 def test_scale_changes_one_region_only(router: Any) -> None:
@@ -161,16 +157,15 @@ def test_a_long_session_makes_no_more_ray_calls_than_a_short_one(router: Any) ->
         time.sleep(seconds + 2.0)
         return _ours() - before
 
-    for seconds in (1.0, 12.0):
-        with attached(ask(router.open.remote(ctx()))) as meanwhile:
-            meanwhile(lambda seconds=seconds: _none(calls_in(seconds)))  # type: ignore[misc]
+    for seconds in (5.0, 30.0):
+        with Talker(ask(router.open.remote(ctx()))) as call:
+            assert not calls_in(seconds)
+            assert not call.over
+        call.undisturbed()
+        assert call.turns >= seconds // 3
     before = _ours()
     ask([router.info.remote() for _ in range(3)])
     until(lambda: sum((_ours() - before).values()) == 3)  # the count would have seen them
-
-
-def _none(calls: Counter[str]) -> None:
-    assert not calls
 
 
 def test_killing_the_router_disturbs_no_call_and_loses_no_session(router: Any) -> None:
@@ -185,26 +180,26 @@ def test_killing_the_router_disturbs_no_call_and_loses_no_session(router: Any) -
         except RayActorError:
             return False
 
-    def kill_it_and_go_on() -> None:
+    with Talker(handle) as call:
         until(lambda: session(router, context["session_id"])["state"] == "live")
+        until(lambda: call.turns >= 1)
         os.kill(before, signal.SIGKILL)
         until(is_back, 30.0)
+        turns = call.turns
         assert ask(router.open.remote(context)).address == handle.address
         known = session(router, context["session_id"])
         assert known["state"] == "live"
-        assert set(known["actors"]) == {"vad", "turn", "stt", "tts"}
+        assert set(known["actors"]) == {"vad", "turn", "stt", "agent", "tts"}
         with pytest.raises(SessionRefused):
             ask(router.open.remote({**context, "attributes": {"a": 1}}))
         opened(router, ctx("globex"))
         assert {a for p in ask(router.pools.remote()) for a in p["actors"]} == workers, "nothing was started again"
-
-    def close_it() -> None:
+        until(lambda: call.turns > turns)
+        call.undisturbed()
         ask(router.close.remote(context["session_id"]))
         assert all(s["session_id"] != context["session_id"] for s in ask(router.sessions.remote()))
-
-    with attached(handle) as meanwhile:
-        meanwhile(kill_it_and_go_on)
-        meanwhile(close_it)
+        until(lambda: call.over)
+    call.undisturbed()
 
 
 def test_a_killed_provider_actor_is_known_at_once_and_replaced_by_another(router: Any) -> None:
@@ -218,11 +213,12 @@ def test_a_killed_provider_actor_is_known_at_once_and_replaced_by_another(router
 
 
 def test_what_happened_is_on_rays_metrics_port_and_no_secret_is(router: Any) -> None:
-    with attached(ask(router.open.remote(ctx("acme")))):
-        pass
+    with Talker(ask(router.open.remote(ctx("acme")))) as call:
+        until(lambda: call.turns >= 1)
     ask(router.open.remote(ctx("globex", session_id="a-session-id-nobody-shows")))
     wanted = ("ray_patchbay_sessions_granted_total", "ray_patchbay_sessions_started_total", "ray_patchbay_pool_streams",
-              "ray_patchbay_loop_lag_p99_ms", "ray_patchbay_open_s_bucket")  # fmt: skip
+              "ray_patchbay_loop_lag_p99_ms", "ray_patchbay_open_s_bucket", "ray_patchbay_turn_latency_s_bucket",
+              "ray_patchbay_sessions_ended_total")  # fmt: skip
 
     def scraped() -> str | None:
         text = "".join(_scrape(n) for n in ray.nodes() if n["Alive"])
