@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -26,16 +27,33 @@ from tests.simulation import simulate
 
 
 @pytest.fixture(scope="module")
-def provider() -> Provider:
+def warm_provider() -> Provider:
     """Decoders take 0.3 s each to make: all tests of this file share two."""
     made = Provider({})
     simulate(made.warm())
     return made
 
 
+_streams: list[PocketsphinxStream] = []
+
+
+@pytest.fixture
+def provider(warm_provider: Provider) -> Iterator[Provider]:
+    """The shared one; what a test leaves open (it skipped, or failed) is closed, so that the next has both decoders."""
+    yield warm_provider
+
+    async def close_all() -> None:
+        for stream in _streams:
+            await stream.close(drain=False)
+
+    simulate(close_all())
+    _streams.clear()
+
+
 async def opened(provider: Provider, given: StreamSpec | None = None) -> tuple[PocketsphinxStream, Heard]:
     heard = Heard()
-    return await provider.open(given or spec(), heard.events.append), heard
+    _streams.append(await provider.open(given or spec(), heard.events.append))
+    return _streams[-1], heard
 
 
 def hear(provider: Provider, pcm: bytes, given: StreamSpec | None = None) -> Heard:
