@@ -410,7 +410,11 @@ def test_nobody_there_is_a_closed_link(address):
 
 def test_a_server_that_never_answers_is_given_up_in_time():
     async def scenario():
-        server = await asyncio.start_server(lambda r, w: asyncio.sleep(1), "127.0.0.1", 0)
+        async def mute(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await asyncio.sleep(1)
+            writer.close()
+
+        server = await asyncio.start_server(mute, "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
         with pytest.raises(LinkClosed, match=r"no link in 0\.1 s"):
             await connect(f"127.0.0.1:{port}", Ear(), key=KEY, role="host", timeout_s=0.1)
