@@ -1,0 +1,72 @@
+"""What the sender, the stub ear and the benchmark tell each other: one small file, mapped by all three.
+
+    [ from_ns, until_ns, sessions ]  then per session  [ start_ns, sent, handled ]  then per session a histogram
+
+The sender writes when sample 0 of a session was due at the microphone; the ear, on the same machine and so on the same
+CLOCK_MONOTONIC, knows from a frame's position how late it is. Nothing of this travels in the audio or on the links,
+and nothing is gathered at the end: a histogram of 3 KiB a session is counted where the frame is handled.
+
+Counted are frames that were due in [from_ns, until_ns), at both ends alike.
+"""
+
+from __future__ import annotations
+
+import mmap
+from pathlib import Path
+
+from benchmarks.measure import BUCKETS, bucket_of
+
+__all__ = ["FRAME_NS", "SAMPLE_NS", "Board"]
+
+SAMPLE_NS = 62_500
+"""At 16 kHz."""
+FRAME_NS = 20_000_000
+_HEAD, _ROW = 3, 3
+
+
+class Board:
+    """`create` once, `Board(path)` everywhere else. Cells are 64 bits, buckets 32."""
+
+    def __init__(self, path: str | Path) -> None:
+        with Path(path).open("r+b") as file:
+            self._map = mmap.mmap(file.fileno(), 0)
+        view = memoryview(self._map)
+        self.sessions: int = view[: 8 * _HEAD].cast("q")[2]
+        cells = 8 * (_HEAD + _ROW * self.sessions)
+        self.cells = view[:cells].cast("q")
+        self.counts = view[cells:].cast("I")
+
+    @staticmethod
+    def create(path: str | Path, sessions: int) -> Board:
+        size = 8 * (_HEAD + _ROW * sessions) + 4 * BUCKETS * sessions
+        head = (2**62).to_bytes(8, "little") * 2 + sessions.to_bytes(8, "little")
+        Path(path).write_bytes(head + bytes(size - len(head)))
+        return Board(path)
+
+    def count(self, from_ns: int, until_ns: int) -> None:
+        """Frames due from now on until then are counted."""
+        self.cells[1] = until_ns
+        self.cells[0] = from_ns
+
+    def begin(self, session: int, start_ns: int) -> None:
+        """Sample 0 of this session was due then."""
+        self.cells[_HEAD + _ROW * session] = start_ns
+
+    def sent(self, session: int, due_ns: int) -> None:
+        if self.cells[0] <= due_ns < self.cells[1]:
+            self.cells[_HEAD + _ROW * session + 1] += 1
+
+    def handled(self, session: int, pos: int, now_ns: int) -> None:
+        """The ear has the frame that begins at sample `pos`."""
+        cells, row = self.cells, _HEAD + _ROW * session
+        due_ns = cells[row] + pos * SAMPLE_NS
+        if cells[0] <= due_ns < cells[1]:
+            cells[row + 2] += 1
+            self.counts[session * BUCKETS + bucket_of((now_ns - due_ns) // 1000)] += 1
+
+    def totals(self) -> tuple[int, int]:
+        """(sent, handled) of all sessions."""
+        return sum(self.cells[_HEAD + 1 :: _ROW]), sum(self.cells[_HEAD + 2 :: _ROW])
+
+    def histogram(self, session: int) -> list[int]:
+        return self.counts[session * BUCKETS : (session + 1) * BUCKETS].tolist()

@@ -1,0 +1,233 @@
+"""The load generator: what a gateway is to a host, many callers behind one link, in a process of its own.
+
+    python -m benchmarks.sender --board FILE --wav FILE [--tick-ms 5] [--links 1]
+
+It reads pickled messages on its standard input, ("attach", [(number, SessionHandle), ...]) and ("stop",), and prints a
+JSON line when so many are attached and one with its counts at the end. The calls are those of the ordinary client.
+
+A gateway may keep audio for company up to `tick_ms`: a frame leaves with the first tick after it was due, and what it
+waited counts as lateness. Sessions are spread evenly over the 20 ms of a frame.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import json
+import os
+import pickle
+import sys
+import wave
+from collections import Counter
+from pathlib import Path
+from time import monotonic_ns
+from typing import Any
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from actors import client as client_module
+from actors import events as ev
+from actors.client import Client, SessionHandle
+from benchmarks.board import FRAME_NS, Board
+from router.errors import PatchbayError
+
+FRAME_BYTES = 640
+_DRAIN_TICKS = 10
+
+
+def frames_of(path: str) -> list[bytes]:
+    """20 ms each; the file must be 16 kHz, 16-bit, mono."""
+    with wave.open(path) as file:
+        if (file.getframerate(), file.getsampwidth(), file.getnchannels()) != (16000, 2, 1):
+            raise SystemExit(f"{path}: 16 kHz, 16-bit, mono is taken")
+        pcm = file.readframes(file.getnframes())
+    return [pcm[at : at + FRAME_BYTES] for at in range(0, len(pcm) - FRAME_BYTES + 1, FRAME_BYTES)]
+
+
+class Caller:
+    """One session: its place in the 20 ms, in the file, and what its events told."""
+
+    def __init__(self, number: int, call: Any) -> None:
+        self.number, self.call = number, call
+        self.sent = 0
+        self.start_ns = 0
+        self.over = False
+        self.stopped_s: float | None = None
+        self.stopped_ns = 0
+
+
+class Sender:
+    def __init__(self, board: Board, chunks: list[bytes], tick_ns: int) -> None:
+        self.board, self.chunks, self.tick_ns = board, chunks, tick_ns
+        self.slots: list[list[Caller]] = [[] for _ in range(max(1, FRAME_NS // tick_ns))]
+        self.callers: list[Caller] = []
+        self.turns_ms: list[float] = []
+        self.turns_seen_ms: list[float] = []
+        self.seen: Counter[str] = Counter()
+        self.dropped_ms: Counter[str] = Counter()
+        self.late_ns_max = 0
+        self.stopping = asyncio.Event()
+        self.failed: Counter[str] = Counter()
+        self.closed: list[dict[str, Any]] = []
+
+    async def hold(self, number: int, handle: SessionHandle, client: Client, attached: Any) -> None:
+        """One call from attach to close: the only task of a session here, and it sleeps."""
+        try:
+            async with handle.connect(client=client) as call:
+                caller = Caller(number, call)
+                self._watch(caller)
+                self._place(caller)
+                attached()
+                await self.stopping.wait()
+                caller.over = True
+            while (event := call.next_event_nowait()) is not None:
+                if isinstance(event, ev.SessionClosed):
+                    self.closed.append({"reason": event.reason, **event.stats})
+        except PatchbayError as error:
+            self.failed[type(error).__name__] += 1
+            attached()
+
+    def _place(self, caller: Caller) -> None:
+        """Into the slot of its share of the 20 ms."""
+        at_ns = caller.number * FRAME_NS // max(1, self.board.sessions)
+        self.slots[(at_ns // self.tick_ns + 1) % len(self.slots)].append(caller)
+        self.callers.append(caller)
+
+    def _watch(self, caller: Caller) -> None:
+        """Note when the two events that a turn is measured by arrive: the session's own clock is uvloop's, of 1 ms."""
+        put = caller.call._put
+
+        def noting(event: ev.Event) -> None:
+            if isinstance(event, ev.SpeechStopped):
+                caller.stopped_ns = monotonic_ns()
+            elif isinstance(event, ev.SpeechStarted):
+                caller.stopped_ns = 0
+            elif isinstance(event, ev.VoiceStarted) and caller.stopped_ns:
+                now_ns = monotonic_ns()
+                if self.board.cells[0] <= now_ns < self.board.cells[1]:
+                    self.turns_seen_ms.append((now_ns - caller.stopped_ns) / 1e6)
+                caller.stopped_ns = 0
+            put(event)
+
+        caller.call._put = noting
+
+    async def play(self) -> None:
+        """Ticks until stopped. A tick that comes late sends what it has to; none is left out."""
+        tick, began_ns = 0, monotonic_ns()
+        while not self.stopping.is_set():
+            due_ns = began_ns + tick * self.tick_ns
+            wait_ns = due_ns - monotonic_ns()
+            await asyncio.sleep(max(wait_ns, 0) / 1e9)
+            if self.board.cells[0] <= due_ns < self.board.cells[1]:
+                self.late_ns_max = max(self.late_ns_max, monotonic_ns() - due_ns)
+            await self._send(tick % len(self.slots), due_ns)
+            if tick % _DRAIN_TICKS == 0:
+                self._drain(tick // _DRAIN_TICKS % 4)
+            tick += 1
+
+    async def _send(self, slot: int, tick_due_ns: int) -> None:
+        chunks, board = self.chunks, self.board
+        for caller in self.slots[slot]:
+            if caller.over:
+                continue
+            if not caller.start_ns:
+                # due within the tick that just ended: what it waited for company counts
+                caller.start_ns = tick_due_ns - self.tick_ns + caller.number * FRAME_NS // board.sessions % self.tick_ns
+                board.begin(caller.number, caller.start_ns)
+            due_ns = caller.start_ns + caller.sent * FRAME_NS
+            try:
+                await caller.call.send(chunks[(caller.sent + caller.number * 7) % len(chunks)])
+            except PatchbayError as error:
+                self.failed[type(error).__name__] += 1
+                caller.over = True
+                continue
+            caller.sent += 1
+            board.sent(caller.number, due_ns)
+
+    def _drain(self, part: int) -> None:
+        """Read the events of a quarter of the callers."""
+        counting = self.board.cells[0] <= monotonic_ns() < self.board.cells[1]
+        for caller in self.callers[part::4]:
+            while (event := caller.call.next_event_nowait()) is not None:
+                if counting and not isinstance(event, ev.VoiceAudio):
+                    self.seen[type(event).__name__] += 1
+                    if isinstance(event, ev.Dropped):
+                        self.dropped_ms[f"{event.stage}/{event.policy}"] += round(event.ms)
+                self._turn(caller, event, counting)
+
+    def _turn(self, caller: Caller, event: ev.Event, counting: bool) -> None:
+        """From the decision that speech stopped to the first audio of the reply, on the session's own clock."""
+        if isinstance(event, ev.SpeechStarted):
+            caller.stopped_s = None
+        elif isinstance(event, ev.SpeechStopped):
+            caller.stopped_s = event.t
+        elif isinstance(event, ev.VoiceStarted) and caller.stopped_s is not None:
+            if counting:
+                self.turns_ms.append((event.t - caller.stopped_s) * 1000)
+            caller.stopped_s = None
+
+
+async def run(args: argparse.Namespace) -> None:
+    board = Board(args.board)
+    client_module.CALLS_PER_LINK = -(-board.sessions // args.links)
+    sender = Sender(board, frames_of(args.wav), round(args.tick_ms * 1e6))
+    client, n = Client(), 0
+    wanted, all_here = 0, asyncio.Event()
+
+    def attached() -> None:
+        nonlocal n
+        n += 1
+        if n >= wanted:
+            all_here.set()
+
+    async with asyncio.TaskGroup() as tasks:
+        player = tasks.create_task(sender.play())
+        while True:
+            message = await asyncio.to_thread(pickle.load, sys.stdin.buffer)
+            if message[0] == "stop":
+                break
+            all_here.clear()
+            wanted = n + len(message[1])
+            for number, handle in message[1]:
+                tasks.create_task(sender.hold(number, handle, client, attached))
+            async with asyncio.timeout(30):
+                await all_here.wait()
+            gc.collect()
+            gc.freeze()
+            tell({"attached": n, "links": [len(x) for x in client.statistics().values()], "failed": sender.failed})
+        sender.stopping.set()
+        await player
+    tell(
+        {
+            "turns_ms": sender.turns_ms, "turns_seen_ms": sender.turns_seen_ms, "seen": sender.seen, "failed": sender.failed,
+            "late_max_ms": sender.late_ns_max / 1e6,
+            "concealed_ms": sum(c.get("concealed_ms", 0) for c in sender.closed), "closed": len(sender.closed),
+            "reasons": Counter(c["reason"] for c in sender.closed),
+            "dropped_ms": sender.dropped_ms,
+        }
+    )  # fmt: skip
+
+
+def tell(what: dict[str, Any]) -> None:
+    print(json.dumps(what), flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--board", required=True)
+    parser.add_argument("--wav", required=True)
+    parser.add_argument("--tick-ms", type=float, default=5.0)
+    parser.add_argument("--links", type=int, default=1)
+    args = parser.parse_args()
+    import uvloop
+
+    gc.disable()  # the instrument does not stop to look for garbage
+    uvloop.run(run(args))
+    sys.stdout.flush()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()
