@@ -1,7 +1,7 @@
 """How many live sessions a core holds, and how late their frames are: a real cluster, stub models, speed of speech.
 
     python benchmarks/density.py --sessions 300 --seconds 30 [--wav FILE] [--hosts 1] [--links 1] [--tick-ms 5]
-                                 [--slope 200,1000] [--json] [--plot FILE]
+                                 [--slope 200,1000] [--profile FOLDER] [--json] [--plot FILE]
 
 Real: Ray, the router, session hosts, links, webrtcvad, heuristic turn detection, every actor in a process of its own.
 Stubs behind the ordinary provider interface: ear, agent, voice (one second of audio a turn). Audio comes from one
@@ -13,6 +13,9 @@ turn_*    from the decision that speech stopped to the first audio written, endp
           of uvloop: it counts whole milliseconds); turn_seen_* the same two events as they arrive at the caller
 cpu       sum over /proc/PID/task/*/schedstat; `cpu_per_session` is all our actors (host, stages, router), not Ray's own
           processes, not the sender; `waited` is the share of the time that a process wanted a core and had none
+
+Where the machine is so overloaded that sessions fill in silence for a caller who seems mute, positions no longer tell
+when a frame was due: `late_valid` is false, and the run says only that so many sessions do not fit.
 
 The keys are those of the peers' harnesses. Busy machines lie: look at `load_1m` and `waited` before a figure.
 """
@@ -29,7 +32,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks import measure  # after the path is set
+from benchmarks import measure, profiles  # after the path is set
 from benchmarks.board import Board
 from benchmarks.rig import Rig, default_wav
 
@@ -41,7 +44,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     load = measure.machine()
     with Rig(args.sessions, wav=args.wav, hosts=args.hosts, tick_ms=args.tick_ms, links=args.links) as rig:
         rig.attach(args.sessions)
+        profilers = profile(args, rig)
         used, took_s = rig.count(warm_s=args.warm_s, seconds=args.seconds)
+        for one in profilers.values():
+            one.wait(30)
         by_host = rig.sessions_by_host()
         told = rig.stop()
         late = lateness(rig.board)
@@ -61,9 +67,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "rss_mb": round(sum(u.rss_mb for u in ours.values())), "pss_mb": round(sum(u.pss_mb for u in ours.values()), 1),
         "cores": round(cpu_s / took_s, 3), "us_per_frame": round(cpu_s * 1e6 / frames, 2),
         "all_cores": round(sum(u.cpu_s for u in used.values()) / took_s, 3),
-        "concealed_ms": told["concealed_ms"], "failed": told["failed"], "closed": told["reasons"],
+        "late_valid": not told["concealed_ms"], "concealed_ms": told["concealed_ms"], "failed": told["failed"], "closed": told["reasons"],
         "sender_late_max_ms": _round(told["late_max_ms"]),
-        "hosts": len(by_host), "sessions_by_host": sorted(by_host.values(), reverse=True), "links": args.links, "tick_ms": args.tick_ms,
+        "hosts": len(by_host), "sessions_by_host": sorted(by_host.values(), reverse=True),
+        "links": args.links, "tick_ms": args.tick_ms,
         "seconds": round(took_s, 2), "warm_s": args.warm_s, "wav": Path(args.wav).name,
         "by_class": {
             name: {
@@ -73,8 +80,23 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             }
             for name, u in used.items()
         },
+        "profiled": {name: str(Path(args.profile, f"{name}.folded")) for name in profilers},
         "machine": {**load, "load_1m_after": measure.machine()["load_1m"]},
     }  # fmt: skip
+
+
+def profile(args: argparse.Namespace, rig: Rig) -> dict[str, subprocess.Popen[bytes]]:
+    """Profilers of the busy processes over the warm-up and the counted time; they make everything slower."""
+    if not args.profile:
+        return {}
+    pids = rig.pids()
+    wanted = {"host": _pid_of(pids["host"]), "vad": pids["vad"][0], "stt": pids["stt"][0]}
+    return profiles.record(wanted, Path(args.profile), args.warm_s + args.seconds)
+
+
+def _pid_of(pids: list[int]) -> int:
+    """The host that worked most so far, where there are several."""
+    return max(pids, key=lambda pid: (found := measure.sample(pid)) is not None and found.cpu_ns)
 
 
 def lateness(board: Board) -> dict[str, float | None]:
@@ -123,9 +145,16 @@ def human(result: Mapping[str, Any]) -> str:
         measure.table(classes, ["class", "processes", "core", "us_per_frame", "waited", "pss_mb"]),
         f"sessions by host {result['sessions_by_host']}, links {result['links']}, gateway tick {result['tick_ms']} ms; "
         f"turn as the caller sees it p50 {result['turn_seen_p50_ms']}, p99 {result['turn_seen_p99_ms']} ms; dropped "
+        f"{'' if result['late_valid'] else '(LATENESS IS NOT VALID: sessions filled in silence) '}"
         f"{result['dropped_ms']}, concealed {result['concealed_ms']} ms, failed {result['failed']}, ended "
         f"{result['closed']}; machine {result['machine']}",
     ]
+    for name in result.get("profiled", ()):
+        with Path(result["profiled"][name]).open() as lines:
+            cost = result["by_class"][name]["us_per_frame"]
+            per_s, spans_s = result["frames"] / result["seconds"], result["warm_s"] + result["seconds"]
+            found = profiles.report(profiles.fold(lines), cost, per_s, spans_s)
+            text.append(f"{name}: {cost} us per frame\n{found}")
     if "mb_per_session" in result:
         text.append(f"memory per session: {result['mb_per_session']} MB")
     return "\n\n".join(text)
@@ -145,6 +174,7 @@ def main() -> None:
     parser.add_argument("--links", type=int, default=1)
     parser.add_argument("--tick-ms", type=float, default=5.0)
     parser.add_argument("--slope", help="N1,N2: two runs, and the memory that a session more takes")
+    parser.add_argument("--profile", help="a folder for folded stacks of host, VAD and STT; makes all figures worse")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--plot", help="an SVG of CPU by class of process")
     args = parser.parse_args()

@@ -152,7 +152,7 @@ def classify(commands: Mapping[int, str], known: Mapping[str, Iterable[int]]) ->
     named = {pid for pids in found.values() for pid in pids}
     found["router"] = sorted(pid for pid, command in commands.items() if command.startswith("ray::RouterActor"))
     named.update(found["router"])
-    found[RAY_OWN] = sorted(pid for pid in commands if pid not in named)
+    found[RAY_OWN] = sorted(pid for pid, c in commands.items() if pid not in named and "py-spy" not in c)
     return found
 
 

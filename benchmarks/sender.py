@@ -201,7 +201,8 @@ async def run(args: argparse.Namespace) -> None:
         await player
     tell(
         {
-            "turns_ms": sender.turns_ms, "turns_seen_ms": sender.turns_seen_ms, "seen": sender.seen, "failed": sender.failed,
+            "turns_ms": sender.turns_ms, "turns_seen_ms": sender.turns_seen_ms, "seen": sender.seen,
+            "failed": sender.failed,
             "late_max_ms": sender.late_ns_max / 1e6,
             "concealed_ms": sum(c.get("concealed_ms", 0) for c in sender.closed), "closed": len(sender.closed),
             "reasons": Counter(c["reason"] for c in sender.closed),
