@@ -4,13 +4,15 @@
 
 `python benchmarks/density.py --profile FOLDER` records the host and the VAD and STT actors and prints this.
 Only samples that hold the interpreter's lock are counted: the others are threads that wait. A sample is 1 / rate of a
-second, so the times are absolute; what is left of the process's CPU is the kernel, the loop's own poll and Ray's threads.
+second, so the times are absolute; what is left of the process's CPU is the kernel, the loop's poll and Ray's threads.
 """
 
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -50,10 +52,11 @@ def fold(lines: Iterable[str]) -> Folded:
 def record(pids: Mapping[str, int], folder: Path, seconds: float) -> dict[str, subprocess.Popen[bytes]]:
     """Start recording each process; wait for them, then `fold` FOLDER/NAME.folded."""
     folder.mkdir(parents=True, exist_ok=True)
+    spy = shutil.which("py-spy") or str(Path(sys.executable).with_name("py-spy"))
+    how = ["--format", "raw", "--gil", "--nonblocking", "--rate", str(RATE_HZ), "--duration", str(round(seconds))]
     return {
         name: subprocess.Popen(
-            ["py-spy", "record", "-f", "raw", "-r", str(RATE_HZ), "--gil", "--nonblocking", "-d", str(round(seconds)), "-p", str(pid),
-             "-o", str(folder / f"{name}.folded")],
+            [spy, "record", *how, "--pid", str(pid), "--output", str(folder / f"{name}.folded")],
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )
         for name, pid in pids.items()
