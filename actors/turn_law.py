@@ -22,11 +22,11 @@ Source   conversation model, section 3; the numbers stand in router.settings.
 
 from __future__ import annotations
 
-import re
 from collections import deque
 from dataclasses import dataclass, field
 
 from actors.events import CloseReason, TurnWhy
+from actors.stood_in import StoodIn, same_words
 from actors.turn_table import (
     CALLER,
     REPLY,
@@ -39,10 +39,12 @@ from actors.turn_table import (
     Finalize,
     Heard,
     HoldReply,
+    ModelSilent,
     OpenGate,
     Order,
     PromptDue,
     ReplyState,
+    Respond,
     ResumeReply,
     Said,
     SpeechBegan,
@@ -56,9 +58,11 @@ from router.settings import SessionSettings
 
 __all__ = [
     "Ask", "Assess", "CancelReply", "Close", "Finalize", "HoldReply", "OpenGate", "Order", "PromptDue", "ReplyState",
-    "ResumeReply",
-    "SpeechBegan", "SpeechDropped", "SpeechEnded", "StopReply", "TurnLaw", "TurnOver",
+    "ResumeReply", "SpeechBegan", "SpeechDropped", "SpeechEnded", "StopReply", "TurnLaw", "TurnOver",
 ]  # fmt: skip
+
+_VENDOR_PATIENCE_S = 2.0
+"""Beyond the longest pause: who has the authority over turns and does not end one by then is not waited for."""
 
 
 @dataclass(slots=True)
@@ -69,6 +73,12 @@ class _Turn:
     tail: str = ""
     """The partial that stood in for a final that did not come."""
     told: bool = False
+    patched: bool = False
+    """Some of its words are a partial for good: the ear that heard them died."""
+
+    @property
+    def provisional(self) -> bool:
+        return bool(self.tail) or self.patched
 
     @property
     def text(self) -> str:
@@ -81,14 +91,8 @@ class _Reply:
     turn: _Turn | None
     interruptible: bool
     gated: bool = False
-
-
-def _word_list(text: str) -> list[str]:
-    return re.findall(r"\w+", text.lower())
-
-
-def _same_words(a: str, b: str) -> bool:
-    return _word_list(a) == _word_list(b)
+    audible_s: float | None = None
+    """Since when its audio leaves; None: not yet."""
 
 
 def _count_words(text: str) -> int:
@@ -115,7 +119,9 @@ class TurnLaw:
         self.utt = 0
         self._utt_words = False
         self._partial = ""
-        self._provisional: _Turn | None = None
+        self._stood_in: StoodIn | None = None
+        self._stood_in_at: tuple[_Turn, int] | None = None
+        """Where it stands among the pieces of a turn that went on."""
         self._last_voiced_s = 0.0
         self._speech_s = 0.0
         self._covered_s = 0.0
@@ -126,6 +132,13 @@ class TurnLaw:
         self._quiet_since_s: float | None = 0.0
         self._input_ended = self._hanging_up = self._closing = self._closed = False
         self._assessed_text: str | None = None
+        self._asked_model = False
+        self.local_turns = False
+        """A speech-to-speech model leaves the ends of turns to us."""
+        self.has_verdicts = True
+        """Frames are judged voiced or not; without, speech counts until it is said to have stopped."""
+        self.more_to_say = False
+        """Something waits to be spoken: the call does not close over it."""
 
     # ------------------------------------------------------------------------------------------- the two doors
 
@@ -156,7 +169,7 @@ class TurnLaw:
             return []
         self._caller(Heard.START)
         self.utt += 1
-        self._utt_words, self._partial, self._timed_out = False, "", False
+        self._utt_words, self._partial, self._timed_out, self._asked_model = False, "", False, False
         self._pause_due_s = self._quiet_since_s = None
         self._speech_s = self._last_voiced_s = voiced_s
         self._out.append(SpeechBegan(self.utt, voiced_s))
@@ -176,8 +189,6 @@ class TurnLaw:
             self._hold_until(at_s)
         elif reply.turn is not None and heard_ms <= 0:
             self._merge(reply)
-        elif self.reply is ReplyState.THINKING:
-            self._interrupt()
         else:
             self._reply(Said.HOLD)
             self._out.append(HoldReply(reply.id))
@@ -191,12 +202,17 @@ class TurnLaw:
         clear = self.reply is ReplyState.SPEAKING
         self._reply(Said.REGRET)
         self._out.append(CancelReply(reply.id, clear))
-        self._turn, self.current = reply.turn, None
-        if self._turn.told:
-            self._turn.revision += 1
-        if self._turn.tail:  # the partial that stood in stays: its final has not come
-            self._turn.pieces.append(self._turn.tail)
-            self._turn.tail = ""
+        later, self._turn, self.current = self._turn, reply.turn, None
+        self._hanging_up = False  # the caller has more to say
+        turn = self._turn
+        if turn.told:
+            turn.revision += 1
+        if turn.tail:  # the partial that stood in stays: its final has not come
+            turn.pieces.append(turn.tail)
+            turn.tail = ""
+            self._stood_in_at = (turn, len(turn.pieces) - 1)
+        if later is not None:  # words that came late and waited
+            turn.pieces += later.pieces
 
     def speech_stopped(self, at_s: float, last_voiced_s: float) -> list[Order]:
         """Unvoiced for `vad.stop_s`."""
@@ -211,7 +227,13 @@ class TurnLaw:
             self._out.append(Finalize(self.utt))
             self._assess(at_s)
             self._try_end(at_s)
+        else:
+            patience_s = self._s.endpointing.min_s if self.local_turns else self._patience_s()
+            self._pause_due_s, self._pause_over = last_voiced_s + patience_s, False
         return self._done()
+
+    def _patience_s(self) -> float:
+        return max(self._s.endpointing.min_s, self._s.endpointing.max_s) + _VENDOR_PATIENCE_S
 
     def _assess(self, at_s: float) -> None:
         text = self._text_so_far()
@@ -243,65 +265,73 @@ class TurnLaw:
             self._interrupt()
         return self._done()
 
-    def final(self, text: str, to_s: float, at_s: float) -> list[Order]:
-        """Words that stand, and how far into the caller's audio they reach. `text` may be empty."""
+    def final(self, text: str, to_s: float, at_s: float, from_s: float | None = None) -> list[Order]:
+        """Words that stand, and the caller's audio that they cover. `text` may be empty."""
         self._covered_s = max(self._covered_s, to_s)
         text = text.strip()
         if text:
             self._partial = ""
-            self._words(text, at_s)
+            self._words(text, from_s)
         self._try_end(at_s)
         return self._done()
 
-    def _words(self, text: str, at_s: float) -> None:
-        reply = self.current
-        if self.reply is ReplyState.HELD:
+    def _words(self, text: str, from_s: float | None) -> None:
+        rest = self._beyond_what_stood_in(text, from_s)
+        if rest is not None:
+            if not rest:
+                return
+            text = rest
+        if self._speaks_into_reply():
             self._interrupt()
-            reply = None
+        reply = self.current
         if self._turn is not None:
             self._utt_words = True
             self._turn.pieces.append(text)
         elif self.authority == "s2s":
             self._heard_by_model(reply, text)
-        elif (rest := self._beyond_tail(text)) != text:
-            if rest:
-                self._more_than_tail(reply, rest)
         elif self.reply is ReplyState.THINKING and reply is not None and reply.turn is not None:
-            self._amend(reply, reply.turn, text)
+            self._amend(reply, reply.turn, text, beyond=rest is not None)
         else:
             self._reopen(text)
 
+    def _speaks_into_reply(self) -> bool:
+        """Words of speech that fell into this reply: held, or let go on too early because they came late."""
+        reply = self.current
+        if reply is None or not reply.interruptible:
+            return False
+        fell_into = reply.audible_s is not None and self._speech_s > reply.audible_s
+        return self.reply is ReplyState.HELD or (self.reply is ReplyState.SPEAKING and fell_into)
+
+    def _beyond_what_stood_in(self, text: str, from_s: float | None) -> str | None:
+        """What a late final says beyond the partial that was told in its place; None: it is no late final.
+
+        Where the turn has gone on since, a final that says something else takes the place of what stood in.
+        """
+        stood_in, at = self._stood_in, self._stood_in_at
+        self._stood_in = self._stood_in_at = None
+        if stood_in is None:
+            return None
+        rest = stood_in.rest(text, from_s)
+        if rest is not None:
+            for turn in (self.current.turn if self.current is not None else None, self._turn):
+                if turn is not None and turn.tail:
+                    turn.pieces.append(turn.tail)
+                    turn.tail = ""
+        elif at is not None and at[0] is self._turn and (from_s is None or from_s < stood_in.until_s):
+            self._turn.pieces[at[1]] = text
+            return ""
+        return rest
+
     def _heard_by_model(self, reply: _Reply | None, text: str) -> None:
-        """The model answered before it told what it had heard: the turn is told again, its reply goes on."""
+        """The model answered before it told what it had heard: the turn is told, perhaps again; its reply goes on."""
         if reply is None or reply.turn is None:
             self.stale += 1
             return
         turn = reply.turn
         turn.pieces.append(text)
-        turn.revision += 1
+        turn.revision += turn.told
+        turn.told = True
         self._out.append(TurnOver(turn.id, turn.revision, turn.text, "provider", False, self._last_voiced_s))
-
-    def _beyond_tail(self, text: str) -> str:
-        """What a late final says beyond the partial that stood in for it; `text` itself where that was something else.
-
-        The turn that was told provisionally then stands: its words have come.
-        """
-        turn = self._provisional
-        if turn is None:
-            return text
-        self._provisional = None
-        stood_in = _word_list(turn.tail)
-        if not stood_in or _word_list(text)[: len(stood_in)] != stood_in:
-            return text
-        turn.pieces.append(turn.tail)
-        turn.tail = ""
-        return " ".join(text.split()[len(turn.pieces[-1].split()) :])
-
-    def _more_than_tail(self, reply: _Reply | None, rest: str) -> None:
-        if self.reply is ReplyState.THINKING and reply is not None and reply.turn is not None:
-            self._amend(reply, reply.turn, rest)
-        else:
-            self._reopen(rest)
 
     def _reopen(self, text: str) -> None:
         if not self._closing:
@@ -309,14 +339,35 @@ class TurnLaw:
             self._turn = _Turn(self._turns, pieces=[text])
             self._quiet_since_s = None
 
-    def _amend(self, reply: _Reply, turn: _Turn, text: str) -> None:
-        turn.tail = ""
+    def _amend(self, reply: _Reply, turn: _Turn, text: str, *, beyond: bool) -> None:
+        if not beyond:
+            turn.tail = ""
         turn.pieces.append(text)
         turn.revision += 1
         self._reply(Said.REGRET)
         self._out.append(CancelReply(reply.id, False))
-        self.current = None
+        self.current, self._hanging_up = None, False
         self._tell(turn, "pause")
+
+    def ear_lost(self, at_s: float) -> list[Order]:
+        """The ear died: the words of its last partial stand for good, since nobody will make a final of them."""
+        text, self._partial = self._partial.strip(), ""
+        if text and self._turn is not None:
+            self._turn.pieces.append(text)
+            self._turn.patched = self._utt_words = True
+            if self._speaks_into_reply():
+                self._interrupt()
+        return self._done()
+
+    def set_authority(self, authority: Authority, at_s: float) -> list[Order]:
+        """Who ends turns from now on; where nobody would end the present one, its pause is judged here."""
+        before, self.authority = self.authority, authority
+        if before != authority and authority == "local" and self.caller is CallerState.PAUSING:
+            self._pause_due_s, self._pause_over = self._last_voiced_s + self._s.endpointing.min_s, False
+            self._out.append(Finalize(self.utt))
+            self._assess(at_s)
+            self._try_end(at_s)
+        return self._done()
 
     def finalized(self, to_s: float, at_s: float) -> list[Order]:
         """Every final up to `to_s` has come."""
@@ -355,15 +406,38 @@ class TurnLaw:
         if self.caller is CallerState.PAUSING:
             if self._pause_due_s is not None and at_s >= self._pause_due_s:
                 self._pause_over = True
-            if (self._pause_over or self._input_ended) and not self._closing:
+            if self._closing:
+                pass
+            elif self.authority == "s2s":
+                if self._pause_over:
+                    self._model_pause(at_s)
+            elif self._pause_over or self._input_ended:
                 self._end_or_wait(at_s)
-        elif self.caller is CallerState.QUIET and self._turn is not None and not self._closing:
+        elif self._turn is not None and self.caller is CallerState.QUIET and not self._closing:
             self._end("pause", at_s)  # late words: their pause is long over
         self._try_close(at_s)
 
+    def _model_pause(self, at_s: float) -> None:
+        """A model has the turns and says nothing: ask it, if they are ours; then it is not waited for."""
+        self._pause_due_s, self._pause_over = at_s + self._patience_s(), False
+        if self.local_turns and not self._asked_model:
+            self._asked_model = True
+            self._out.append(Respond())
+        elif self._turn is not None and self._turn.text:
+            self._out.append(ModelSilent())
+        else:
+            self._out.append(SpeechDropped(self.utt))
+            self._discard(at_s)
+
     def _end_or_wait(self, at_s: float) -> None:
-        turn = self._turn
-        assert turn is not None
+        turn, reply = self._turn, self.current
+        if turn is None:  # an eager end that was neither confirmed nor taken back
+            if reply is not None and reply.gated and reply.turn is not None:
+                self._ungate(reply, reply.turn, reply.turn.text)
+            return
+        if self.authority == "stt" and not self._asked_model:  # the vendor did not end it: finalize, and judge here
+            self._asked_model = True
+            self._out.append(Finalize(self.utt))
         covered = self._covered_s >= self._last_voiced_s
         if not covered and not self._timed_out:
             if self.reply is ReplyState.NONE:
@@ -383,6 +457,7 @@ class TurnLaw:
     def _discard(self, at_s: float) -> None:
         self._caller(Heard.DISCARD)
         self._turn = self._pause_due_s = None
+        self._asked_model = False
         if self.reply is ReplyState.AWAITING_FINAL:
             self._reply(Said.NO_WORDS)
         if self.reply is ReplyState.NONE:
@@ -404,10 +479,11 @@ class TurnLaw:
         self._reply(Said.ASK)
         self.current = _Reply(self._replies, turn, self._s.barge_in.enabled, gated)
         self._prompts = 0
-        if not gated:
+        if not gated and turn.text:  # a model may answer before it tells what it heard
             turn.told = True
-            self._provisional = turn if turn.tail else None
-            self._out.append(TurnOver(turn.id, turn.revision, turn.text, why, bool(turn.tail), self._last_voiced_s))
+            if turn.tail:
+                self._stood_in, self._stood_in_at = StoodIn(turn.tail, self._last_voiced_s), None
+            self._out.append(TurnOver(turn.id, turn.revision, turn.text, why, turn.provisional, self._last_voiced_s))
         self._out.append(Ask(self._replies, turn.id, turn.revision, turn.text, gated))
 
     # ------------------------------------------------------------- the vendor's own turns (authority stt and s2s)
@@ -442,7 +518,7 @@ class TurnLaw:
             self._interrupt()
             reply = None
         if reply is not None and reply.gated and reply.turn is not None:
-            if _same_words(reply.turn.text, text):
+            if same_words(reply.turn.text, text):
                 self._ungate(reply, reply.turn, text)
                 return self._done()
             self._merge(reply)
@@ -482,14 +558,6 @@ class TurnLaw:
         self._tell(turn, "provider")
         return self._done()
 
-    def client_turn_ended(self, at_s: float) -> list[Order]:
-        """The application ends the turn (push to talk)."""
-        if self._turn is None or self.reply not in (ReplyState.NONE, ReplyState.AWAITING_FINAL):
-            self.stale += 1
-            return []
-        self._end("client", at_s)
-        return self._done()
-
     # ------------------------------------------------------------------------------------------------ the reply
 
     def say(self, at_s: float, *, interruptible: bool = True) -> int | None:
@@ -508,7 +576,14 @@ class TurnLaw:
             self.stale += 1
             return []
         self._reply(Said.AUDIO)
+        assert self.current is not None
+        self.current.audible_s = at_s
         return self._done()
+
+    def set_interruptible(self, reply: int, interruptible: bool) -> None:
+        """What answers this turn says whether it may be interrupted (`agent: client`)."""
+        if self.current is not None and self.current.id == reply:
+            self.current.interruptible = interruptible and self._s.barge_in.enabled
 
     def reply_done(self, reply: int, at_s: float) -> list[Order]:
         """All of it was played, or it failed, or there was nothing to say."""
@@ -577,11 +652,11 @@ class TurnLaw:
         self._closing = True
 
     def _try_close(self, at_s: float) -> None:
-        if self._closed or self.reply is not ReplyState.NONE or self.current is not None:
+        if self._closed or self._closing or self.reply is not ReplyState.NONE or self.current is not None:
             return
         if self._hanging_up:
             self._close("agent_hung_up")
-        elif self._input_ended and self.caller is CallerState.QUIET and self._turn is None:
+        elif self._input_ended and self.caller is CallerState.QUIET and self._turn is None and not self.more_to_say:
             self._close("input_ended")
 
     def _close(self, reason: CloseReason) -> None:
@@ -598,6 +673,8 @@ class TurnLaw:
             dues.append(self._pause_due_s)
         if self._resume_due_s is not None and self.caller is not CallerState.SPEAKING:
             dues.append(self._resume_due_s)
+        if not self.has_verdicts and self.reply is ReplyState.HELD and self.caller is CallerState.SPEAKING:
+            dues.append(self._speech_s + self._s.barge_in.min_speech_s)
         if not self._closed:
             dues.append(self._s.max_duration_s)
         return min(dues, default=None)
@@ -612,6 +689,8 @@ class TurnLaw:
 
     def tick(self, at_s: float) -> list[Order]:
         """The media position has reached `at_s`."""
+        if not self.has_verdicts:
+            self._out += self.voiced(at_s)
         if self._resume_due_s is not None and at_s >= self._resume_due_s:
             self._relent()
         if self._pause_due_s is not None and not self._pause_over and at_s >= self._pause_due_s:
@@ -629,7 +708,7 @@ class TurnLaw:
         self._resume_due_s = None
         if self.reply is ReplyState.HELD:
             assert self.current is not None
-            self._reply(Said.RESUME)
+            self._reply(Said.RETHINK if self.current.audible_s is None else Said.RESUME)
             self._out.append(ResumeReply(self.current.id))
 
     def _silent(self, at_s: float) -> None:

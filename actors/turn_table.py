@@ -2,7 +2,8 @@
 
     caller   quiet ──start──► speaking ──stop──► pausing ──end / discard──► quiet        pausing ──start──► speaking
     reply    none ──await_final──► awaiting_final ──ask──► thinking ──audio──► speaking ──finish──► none
-             speaking ──hold──► held ──resume──► speaking          held, speaking, thinking ──interrupt──► none
+             speaking, thinking ──hold──► held ──resume──► speaking, or ──rethink──► thinking (it had no sound yet)
+             held, speaking, thinking ──interrupt──► none
              awaiting_final, thinking, speaking ──regret──► none   (the caller spoke again before any of it was heard)
 
 A pair that is missing is a LawError: a bug in the session. `turn_law` decides when which event happens.
@@ -18,8 +19,8 @@ from actors.events import CloseReason, TurnWhy
 
 __all__ = [
     "CALLER", "REPLY", "Ask", "Assess", "Authority", "CallerState", "CancelReply", "Close", "Finalize", "Heard",
-    "HoldReply", "OpenGate", "Order", "PromptDue", "ReplyState", "ResumeReply", "Said", "SpeechBegan", "SpeechDropped",
-    "SpeechEnded", "StopReply", "TurnOver",
+    "HoldReply", "ModelSilent", "OpenGate", "Order", "PromptDue", "ReplyState", "Respond", "ResumeReply", "Said",
+    "SpeechBegan", "SpeechDropped", "SpeechEnded", "StopReply", "TurnOver",
 ]  # fmt: skip
 
 Authority = Literal["local", "stt", "s2s"]
@@ -58,6 +59,7 @@ class Said(StrEnum):
     FINISH = "finish"
     HOLD = "hold"
     RESUME = "resume"
+    RETHINK = "rethink"
     INTERRUPT = "interrupt"
     REGRET = "regret"
 
@@ -84,11 +86,13 @@ REPLY: dict[tuple[ReplyState, Said], ReplyState] = {
     (_R.THINKING, _S.FINISH): _R.NONE,  # a reply without a sound: tools only, or the agent had nothing to say
     (_R.THINKING, _S.REGRET): _R.NONE,
     (_R.THINKING, _S.INTERRUPT): _R.NONE,
+    (_R.THINKING, _S.HOLD): _R.HELD,  # a greeting or `say` that is still being made: a cough does not kill it
     (_R.SPEAKING, _S.FINISH): _R.NONE,
     (_R.SPEAKING, _S.HOLD): _R.HELD,
     (_R.SPEAKING, _S.REGRET): _R.NONE,
     (_R.SPEAKING, _S.INTERRUPT): _R.NONE,
     (_R.HELD, _S.RESUME): _R.SPEAKING,
+    (_R.HELD, _S.RETHINK): _R.THINKING,
     (_R.HELD, _S.INTERRUPT): _R.NONE,
     (_R.HELD, _S.REGRET): _R.NONE,
 }
@@ -124,6 +128,16 @@ class Assess:
     utt: int
     text: str
     pause_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Respond:
+    """A speech-to-speech model that leaves the turns to us shall answer now."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSilent:
+    """There were words and the model does not answer them: it has stalled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +205,6 @@ class Close:
 
 
 Order = (
-    SpeechBegan | SpeechEnded | SpeechDropped | Finalize | Assess | TurnOver | Ask | OpenGate | CancelReply | HoldReply
-    | ResumeReply | StopReply | PromptDue | Close
+    SpeechBegan | SpeechEnded | SpeechDropped | Finalize | Assess | Respond | ModelSilent | TurnOver | Ask | OpenGate
+    | CancelReply | HoldReply | ResumeReply | StopReply | PromptDue | Close
 )  # fmt: skip

@@ -299,21 +299,76 @@ def test_the_maximum_duration_closes() -> None:
     assert run([(9.0, "tick")], SessionSettings(max_duration_s=8.0))[1] == [(8.0, law.Close("max_duration"))]
 
 
-def test_a_models_answer_ends_the_turn_and_its_late_transcript_tells_it_again() -> None:
-    _, out = run(
-        [
-            (1.06, "start", 1.0, 0.0),
-            (2.2, "stop", 2.0),
-            (2.4, "response_started", ""),
-            (2.5, "final", "hello", 2.2),
-        ],
-        authority="s2s",
-    )
-    assert [order for _, order in out[-3:]] == [
-        law.TurnOver(1, 0, "", "provider", False, 2.0),
+def test_a_model_that_answers_before_it_tells_what_it_heard_has_its_turn_told_then() -> None:
+    facts = [(1.06, "start", 1.0, 0.0), (2.2, "stop", 2.0), (2.4, "response_started", "")]
+    _, out = run([*facts, (2.5, "final", "hello", 2.2), (2.6, "final", "there", 2.3)], authority="s2s")
+    assert [order for _, order in out[2:]] == [
         law.Ask(1, 1, 0, ""),
-        law.TurnOver(1, 1, "hello", "provider", False, 2.0),
+        law.TurnOver(1, 0, "hello", "provider", False, 2.0),
+        law.TurnOver(1, 1, "hello there", "provider", False, 2.0),
     ]
+
+
+def test_a_model_that_does_not_answer_a_cough_is_not_waited_for() -> None:
+    machine, out = run([(1.06, "start", 1.0, 0.0), (1.4, "stop", 1.2), (9.0, "tick")], authority="s2s")
+    assert out[-1] == (6.2, law.SpeechDropped(1))
+    assert machine.caller is CallerState.QUIET
+
+
+def test_a_model_that_does_not_answer_words_has_stalled() -> None:
+    facts = [(1.06, "start", 1.0, 0.0), (2.2, "stop", 2.0), (2.3, "final", "hello", 2.2), (8.0, "tick")]
+    assert run(facts, authority="s2s")[1][-1] == (7.0, law.ModelSilent())
+
+
+def test_a_greeting_without_a_sound_yet_survives_a_cough() -> None:
+    facts = [(0.0, "say"), *said(0.2, 0.4), (0.7, "finalized", 0.6), (4.0, "tick"), (4.1, "reply_audio", 1)]
+    machine, out = run(facts)
+    assert (0.26, law.HoldReply(1)) in out
+    assert (2.26, law.ResumeReply(1)) in out
+    assert machine.reply is ReplyState.SPEAKING
+
+
+def test_a_hang_up_is_off_when_the_caller_speaks_before_it_is_heard() -> None:
+    facts = [
+        *said(1.0, 2.0),
+        (2.3, "final", "bye", 2.2),
+        (2.6, "hang_up"),
+        *said(2.8, 3.5),
+        (3.8, "final", "no wait", 3.7),
+    ]
+    _, out = run([*facts, (4.5, "tick"), (4.6, "reply_audio", 2), (6.0, "reply_done", 2)])
+    assert law.Close("agent_hung_up") not in [order for _, order in out]
+    assert (4.0, law.TurnOver(1, 1, "bye no wait", "pause", False, 3.5)) in out
+
+
+def test_words_that_stood_in_are_not_doubled_by_a_turn_that_goes_on() -> None:
+    facts = [*said(1.0, 2.0)[:1], (1.8, "partial", "hello my"), *said(1.0, 2.0)[1:], (3.2, "final_timeout", 1)]
+    facts += [*said(3.4, 4.0), (4.3, "final", "hello my friend and more", 4.2, 4.3)]
+    _, out = run([*[f if len(f) < 5 else f[:4] for f in facts], (6.0, "tick")])
+    assert [o.text for _, o in out if isinstance(o, law.TurnOver)] == ["hello my", "hello my friend and more"]
+
+
+def test_the_ear_dies_and_its_last_partial_stands() -> None:
+    facts = [(1.06, "start", 1.0, 0.0), (1.8, "partial", "i would like"), (1.9, "ear_lost"), (3.2, "stop", 3.0)]
+    _, out = run([*facts, (3.4, "final", "a ticket", 3.2), (4.0, "tick")])
+    assert out[-2][1] == law.TurnOver(1, 0, "i would like a ticket", "pause", True, 3.0)
+
+
+def test_an_authority_that_goes_back_to_the_session_leaves_nobody_waiting() -> None:
+    facts = [
+        (1.06, "start", 1.0, 0.0),
+        (2.2, "stop", 2.0),
+        (2.6, "set_authority", "local"),
+        (2.8, "final", "hello", 2.6),
+    ]
+    _, out = run(facts, authority="stt")
+    assert out[-2] == (2.8, law.TurnOver(1, 0, "hello", "pause", False, 2.0))
+
+
+def test_a_vendor_that_never_ends_the_turn_is_not_waited_for() -> None:
+    facts = [(1.06, "start", 1.0, 0.0), (2.2, "stop", 2.0), (2.3, "final", "hello", 2.2), (9.0, "tick")]
+    _, out = run(facts, authority="stt")
+    assert out[-2] == (7.0, law.TurnOver(1, 0, "hello", "pause", False, 2.0))
 
 
 FACTS = [
