@@ -4,6 +4,10 @@ call = play([(1.0, 2.0)], until_s=6)        the caller is loud from 1 s to 2 s
 call.times("turn.ended")                    [2.54]
 call.of("voice.stopped")                    the events
 call.sent_minus_played_max_ms               checked to be at most 520 in every scenario
+
+call = play([], 9.0, acts=[say("Hello.", 1.0), op(3.0, ev.EndInput())], **models(first={}, second={}))
+
+Every scenario ends with `_check`: what holds in all of them.
 """
 
 from __future__ import annotations
@@ -15,9 +19,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from actors import events as ev
-from actors.formats import AudioFormat
+from actors.formats import FRAME_MS, AudioFormat
 from actors.local import LocalCall
-from actors.providers.fake import FakeAgent, FakeStt, FakeTts, FakeTurn, FakeVad
+from actors.providers.fake import FakeAgent, FakeS2s, FakeStt, FakeTts, FakeTurn, FakeVad
 from router.plan import Candidate, RoutePlan
 from router.settings import SessionSettings
 from tests.simulation import simulate
@@ -33,6 +37,18 @@ class Played:
     record: dict[str, Any] = field(default_factory=dict)
     providers: dict[str, Any] = field(default_factory=dict)
     sent_minus_played_max_ms: float = 0.0
+    audio_out: AudioFormat = field(default_factory=AudioFormat)
+
+    @property
+    def byte_ms(self) -> float:
+        """Reply audio: milliseconds of one byte in the caller's own format."""
+        return FRAME_MS / self.audio_out.frame_bytes
+
+    @property
+    def closed(self) -> ev.SessionClosed:
+        (closed,) = self.of("session.closed")
+        assert isinstance(closed, ev.SessionClosed)
+        return closed
 
     def of(self, kind: str) -> list[Any]:
         return [e for _, e in self.log if _tag(e) == kind]
@@ -68,6 +84,24 @@ def providers(**options: dict[str, Any]) -> dict[str, Any]:
     return {name: make(options.get(name, {})) for name, make in makers.items()}
 
 
+def models(*, vad: str = "server", **options: dict[str, Any]) -> dict[str, Any]:
+    """Speech-to-speech candidates by name, first to last: the `stages` and `given` of `play`."""
+    options = {name: {"vad": vad, **own} for name, own in options.items()}
+    chain = tuple(Candidate(stage="s2s", provider=n, type="fake-s2s", options=own) for n, own in options.items())
+    stages: dict[Any, tuple[Candidate, ...]] = {
+        "s2s": chain, "vad": (Candidate(stage="vad", provider="vad", type="fake-vad"),),
+    }  # fmt: skip
+    return {"stages": stages, "given": {"vad": FakeVad({}), **{n: FakeS2s(own) for n, own in options.items()}}}
+
+
+def say(text: str, at_s: float, **fields: Any) -> tuple[float, Any]:
+    return op(at_s, ev.Say(**{"say_id": 1, "text": text, **fields}))
+
+
+def op(at_s: float, op: ev.Op) -> tuple[float, Any]:
+    return at_s, lambda call, _: call.session.caller_op(op)
+
+
 def play(
     speech: Sequence[tuple[float, float]],
     until_s: float,
@@ -78,15 +112,21 @@ def play(
     acts: Sequence[tuple[float, Callable[[Any, dict[str, Any]], None]]] = (),
     mute_after_s: float = 1e9,
     reports: bool = False,
+    into: Played | None = None,
     **session: Any,
 ) -> Played:
-    """Run it. `acts` are (at_s, act(call, providers)); `mute_after_s`: the caller's frames stop there."""
-    out = Played(providers=given or providers())
+    """Run it. `acts` are (at_s, act(call, providers)); `mute_after_s`: the caller's frames stop there.
+
+    `into`: written as the call goes, for who wants to tell the story of one that broke a rule.
+    """
+    out = into or Played()
+    out.providers = given or providers()
 
     async def run() -> None:
         loop = asyncio.get_running_loop()
         mouth: dict[int, _Ear] = {}
         async with LocalCall(plan_of(settings or SessionSettings(), stages), out.providers, **session) as call:
+            out.audio_out = call.session.audio_out
             await asyncio.sleep(0.0)
             queue = sorted(acts, key=lambda a: a[0])
             step = 0  # the frame of 20 ms that begins here is whole, and sent, 20 ms later
@@ -137,7 +177,7 @@ def _drain(call: LocalCall, out: Played, mouth: dict[int, _Ear], now_s: float) -
             ear = mouth.setdefault(event.reply_id, _Ear(event.t))
             if ear.played(event.t) >= ear.sent_ms:
                 ear.base_ms, ear.base_s = ear.sent_ms, event.t
-            ear.sent_ms = event.offset_ms + len(event.pcm) / 32
+            ear.sent_ms = event.offset_ms + len(event.pcm) * out.byte_ms
         elif isinstance(event, ev.VoiceClear) and event.reply_id in mouth:
             ear = mouth[event.reply_id]
             ear.base_ms = ear.sent_ms = ear.played(now_s)
@@ -148,19 +188,45 @@ def _check(out: Played) -> None:
     """What holds in every scenario."""
     assert out.sent_minus_played_max_ms <= 520.001, out.sent_minus_played_max_ms
     numbers = [e.n for _, e in out.log if not isinstance(e, ev.VoiceAudio)]
-    assert numbers == list(range(1, len(numbers) + 1))
-    assert isinstance(out.log[-1][1], ev.SessionClosed)
-    cleared: set[int] = set()
-    for _, event in out.log:
-        if isinstance(event, ev.VoiceClear):
-            cleared.add(event.reply_id)
-        elif isinstance(event, ev.VoiceResumed):
-            cleared.discard(event.reply_id)
-        elif isinstance(event, ev.VoiceAudio):
-            assert event.reply_id not in cleared, "audio of a reply after voice.clear"
+    assert numbers == list(range(1, len(numbers) + 1)), "events are not counted from 1 without gaps"
+    assert [isinstance(e, ev.SessionClosed) for _, e in out.log] == [False] * (len(out.log) - 1) + [True]
+    assert all(e.text.strip() for e in out.of("turn.ended")), "a turn without words"
+    assert all(e.reply_id > 0 for e in out.of("agent.text")), "text of no reply"
+    _check_voices(out)
     finals = out.of("transcript.final")
     for before, after in itertools.pairwise(finals):
         assert before.end <= after.start + 1e-9, "spans of finals overlap"
 
 
-__all__ = ["LOUD", "SOFT", "AudioFormat", "Candidate", "Played", "plan_of", "play", "providers"]
+def _check_voices(out: Played) -> None:
+    """Each reply: started, audio without a hole, stopped. Its offset goes back only after `voice.clear`."""
+    began, over, cleared, back = set[int](), set[int](), set[int](), set[int]()
+    end_ms: dict[int, float] = {}
+    for _, event in out.log:
+        reply = getattr(event, "reply_id", 0)
+        if isinstance(event, ev.VoiceStarted):
+            assert reply not in began, f"reply {reply} started twice"
+            began.add(reply)
+        elif isinstance(event, ev.VoiceStopped):
+            assert reply in began - over, f"reply {reply} stopped without a start, or twice"
+            over.add(reply)
+        elif isinstance(event, ev.VoiceClear):
+            cleared.add(reply)
+            back.add(reply)
+        elif isinstance(event, ev.VoiceResumed):
+            assert reply in cleared, f"reply {reply} resumed, and what the caller had of it was never cleared"
+            cleared.discard(reply)
+        elif isinstance(event, ev.VoiceAudio):
+            assert reply in began - over, f"audio of reply {reply}, which is not being spoken"
+            assert reply not in cleared, f"audio of reply {reply} after voice.clear"
+            ahead_ms = event.offset_ms - end_ms.get(reply, 0.0)
+            assert ahead_ms < 0.1, f"a hole of {ahead_ms} ms in reply {reply} at {event.t}"
+            assert ahead_ms > -0.1 or reply in back, f"reply {reply} goes back {-ahead_ms} ms at {event.t}"
+            back.discard(reply)
+            end_ms[reply] = event.offset_ms + len(event.pcm) * out.byte_ms
+    assert began == over, f"started {sorted(began)}, stopped {sorted(over)}"
+
+
+__all__ = [
+    "LOUD", "SOFT", "AudioFormat", "Candidate", "Played", "models", "op", "plan_of", "play", "providers", "say",
+]  # fmt: skip
