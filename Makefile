@@ -11,7 +11,7 @@ STAMP := $(VENV)/.installed
 .PHONY: help demo test lint bench clean
 
 help:
-	@echo "make demo    five calls, offline: transcripts, replies, latencies; recordings and pictures in out/demo"
+	@echo "make demo    six calls, offline: transcripts, replies, latencies; recordings and pictures in out/demo"
 	@echo "make test    every test; T='-k name' or T=tests/law for some"
 	@echo "make lint    ruff (rules and format) and mypy"
 	@echo "make clean   remove the environment and what was made"

@@ -113,9 +113,12 @@ class Call:
             self._operate(events.Say(say_id=say_id, text=text, interruptible=interruptible))
             return say_id
         self._operate(events.Say(say_id=say_id, text="", interruptible=interruptible, more=True))
-        async for piece in text:
-            self._operate(events.SayText(say_id=say_id, text=piece))
-        self._operate(events.SayEnd(say_id=say_id))
+        try:
+            async for piece in text:
+                self._operate(events.SayText(say_id=say_id, text=piece))
+        finally:  # what was begun is ended, whatever becomes of the iterator: else nothing else could be said
+            if not self.is_over:
+                self._operate(events.SayEnd(say_id=say_id))
         return say_id
 
     async def interrupt(self) -> None:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Coroutine, Iterable, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator
 from concurrent.futures import Future
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -48,8 +48,8 @@ class SyncCall:
 
     def say(self, text: str | Iterable[str], *, interruptible: bool = True) -> int:
         """Speak `text`, whole or piece by piece. Returns the number of this saying."""
-        whole = text if isinstance(text, str) else "".join(text)
-        return self._do(self._call.say(whole, interruptible=interruptible))
+        given = text if isinstance(text, str) else _pieces(text)
+        return self._do(self._call.say(given, interruptible=interruptible))
 
     def interrupt(self) -> None:
         self._do(self._call.interrupt())
@@ -117,3 +117,10 @@ class SyncConnection:
         await leave.wait()
         failed = RuntimeError("the block was left by an error") if self._failed else None
         await self._connection.__aexit__(type(failed) if failed else None, failed, None)
+
+
+async def _pieces(text: Iterable[str]) -> AsyncIterator[str]:
+    """What a blocking iterable gives, as it gives it: it waits in a thread, not on the call's loop."""
+    iterator = iter(text)
+    while (piece := await asyncio.to_thread(next, iterator, None)) is not None:
+        yield piece

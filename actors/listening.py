@@ -56,7 +56,7 @@ class Listening:
         self._finalize_at = 0
         self._finalize_sent = True
         self._words, self._obey, self._heard_ms, self._clock = words, obey, heard_ms, clock
-        self._vad_slot = vad
+        law.has_verdicts = vad is not None
 
     # ---------------------------------------------------------------------------------------------- audio in
 

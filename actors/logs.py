@@ -57,6 +57,7 @@ def setup(stream: TextIO | None = None) -> None:
     """JSON lines on `stream` (standard error) from now on."""
     structlog.configure(
         processors=[
+            structlog.processors.format_exc_info,  # a traceback becomes text before it is looked at for secrets
             redact,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),

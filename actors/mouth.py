@@ -13,6 +13,8 @@ Source   conversation model, section 3: at most 500 ms ahead, measured at most 5
 
 from __future__ import annotations
 
+import math
+
 from actors.formats import FRAME_MS, AudioFormat
 
 __all__ = ["LEAD_MS", "Mouth"]
@@ -91,8 +93,8 @@ class Mouth:
 
     def report(self, ms: float, now_s: float) -> None:
         """The caller says what it has heard; never more than was sent, never backwards."""
-        if self.held:
-            return  # what was cleared is put back from where the hold said
+        if self.held or not math.isfinite(ms) or ms < 0:
+            return  # what was cleared is put back from where the hold said; what is no time is no report
         self._base_ms = min(max(ms, self._base_ms), self.sent_ms)
         self._base_s = now_s
         self.reported = True

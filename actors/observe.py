@@ -116,8 +116,11 @@ class MediaDropped(Record):
     """Frames of 20 ms that a queue let go of, by its declared policy."""
 
     route: str
+    tenant: str
     region: str
     stage: str
+    provider: str
+    """Who serves the stage; empty where none does (the caller's own way, the replay ring)."""
     frames: int
 
 

@@ -73,6 +73,8 @@ class Reply:
     """The agent has been asked and has not said `done`."""
     started: bool = False
     ended: bool = False
+    early: list[str] = field(default_factory=list)
+    """Text of a model's response that waits for the one before it."""
     voice_due_s: float | None = None
     """Loop time by which the voice must have given audio for what it was told."""
     _splitter: Splitter = field(default_factory=Splitter)

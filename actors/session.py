@@ -97,7 +97,8 @@ class VoiceSession:
         self._dropped_since_s = 0.0
         self._close_due_s: float | None = None
         self._input_end_at_s: float | None = None
-        self._waiting_end = self._closing = False
+        self._waiting_end = self._closing = self._ending = self._end_asked = False
+        self._heard_since_s = 0.0
         self._assess_due_s: float | None = None
         self._final_s: float | None = None
         self._failing: ev.CloseReason | None = None
@@ -122,6 +123,7 @@ class VoiceSession:
         self._listen = Listening(
             self.plan.settings, self.law, self.ear, self.slots.get("vad"), words, self.obey, self._heard_ms, self._clock
         )
+        self.law.local_turns = model_vad == "local"
         agent = self.slots.get("agent")
         self._speak = Speaking(
             self, self.plan.settings, self.law, self.audio_out, agent, self.slots.get("tts"), self.slots.get("s2s"),
@@ -196,35 +198,32 @@ class VoiceSession:
 
     def detach(self) -> None:
         """The caller's connection broke: the reply stops where it is until somebody comes back."""
-        self.attached = self._speak.attached = False
-        reply = self._speak.current
-        if reply is not None and not reply.mouth.held:
-            reply.mouth.hold(self.session_s())
+        self.attached = False
+        self._speak.detach()
         self._close_due_s = self._clock() + self.plan.settings.resume_s
         self.wake_s = 0.0
 
     def attach(self) -> None:
         """The caller is here again."""
-        self.attached = self._speak.attached = True
+        self.attached = True
         self._close_due_s = None
-        reply = self._speak.current
-        if reply is not None and reply.mouth.held and self.law.reply is not law.ReplyState.HELD:
-            reply.mouth.resume(self.session_s())
+        self._speak.attach()
         self._step()
 
     def close(self, reason: ev.CloseReason) -> None:
         """End now."""
-        if self.closed:
+        if self.closed or self._ending:
             return
+        self._ending = True  # what is told on the way may not end it again
+        self.law.closing()
         if self._speak.current is not None and self.law.current is not None:
-            self.law.closing()
-            self._speak.fail(self._speak.current.id)
+            self._speak.fail(self._speak.current.id, "failed" if reason in ("error", "open_failed") else "interrupted")
         self._flush_dropped()
         self.closed = True
         for slot in self.slots.values():
             slot.close(drain=False)
         duration_s = round(self._clock() - self._started_s, 3)
-        self._count_audio()
+        self._count_audio(self._words_provider)
         stats = self.record.stats(
             reason=reason, duration_s=duration_s, media_s=round(self.ear.at_s, 3), repairs=self.ear.repairs,
             concealed_ms=round(self.ear.concealed_ms), stale=self.law.stale + sum(s.stale for s in self.slots.values()),
@@ -286,11 +285,17 @@ class VoiceSession:
             again_s = self.law.due_s
             due_s = None if again_s == due_s else again_s
         self._speak.speak()
+        if self.closed:
+            return
         self._speak.next()
         if self._input_end_at_s is not None and at_s >= self._input_end_at_s:
             self._end_model_input(at_s)
         if self._failing is not None and not self._obeying:
             self.close(self._failing)
+
+    @property
+    def _words_provider(self) -> str:
+        return self.slots["s2s" if self.is_model else "stt"].provider
 
     def _may_add_silence(self) -> bool:
         return self.mode == "lockstep" and self.ear.ended and self.opened and not self._awaits()
@@ -311,6 +316,7 @@ class VoiceSession:
     def _set_wake(self, now_s: float) -> None:
         dues = [slot.due_s for slot in self.slots.values()]
         dues += [self._listen.final_due_s, self._close_due_s, self._assess_due_s, self._speak.agent_due_s]
+        dues += [self._speak.answer_due_s, self._speak.model_due_s]
         reply = self._speak.current
         if reply is not None:
             dues.append(reply.voice_due_s)
@@ -334,6 +340,11 @@ class VoiceSession:
         if speak.agent_due_s is not None and now_s >= speak.agent_due_s:
             speak.agent_due_s = None
             self.slots["agent"].fail(pi.Fault(kind="stall", detail="text was asked for and none came"))
+        if speak.answer_due_s is not None and now_s >= speak.answer_due_s:
+            speak.client_silent()
+        if speak.model_due_s is not None and now_s >= speak.model_due_s:
+            speak.model_due_s = None
+            self._model_stalled()
         reply = speak.current
         if reply is not None and reply.voice_due_s is not None and now_s >= reply.voice_due_s:
             reply.voice_due_s = None
@@ -341,6 +352,9 @@ class VoiceSession:
                 self.slots["tts"].fail(pi.Fault(kind="stall", detail="text was given and no audio came"))
         if self._close_due_s is not None and now_s >= self._close_due_s:
             self.close("caller_closed" if self._closing else "lost")
+
+    def _model_stalled(self) -> None:
+        self.slots["s2s"].fail(pi.Fault(kind="stall", detail="it was asked to answer and says nothing"))
 
     # --------------------------------------------------------------------------------------------------- events
 
@@ -358,6 +372,13 @@ class VoiceSession:
     def send_audio(self, reply_id: int, pos: int, pcm: bytes) -> bool:
         self._outlet.audio_out(reply_id, pos, pcm)
         return True
+
+    def set_language(self, language: str) -> None:
+        """The agent asks for another language: every stage that has one is told."""
+        for stage in ("stt", "agent", "tts", "s2s"):
+            slot = self.slots.get(stage)
+            if slot is not None:
+                slot.update({"language": language})
 
     def turn_answered(self, event: dict[str, Any]) -> None:
         stages = {s: self.slots[s].provider for s in ("stt", "agent", "tts") if s in self.slots}
@@ -397,16 +418,16 @@ class VoiceSession:
         for (stage, policy), ms in self._dropped.items():
             self.emit(ev.Dropped, stage=stage, ms=round(ms, 3), policy=policy)
             frames = round(ms / FRAME_MS)
+            slot = next((s for name, s in self.slots.items() if name == stage), None)
             self._observer.observe(
-                MediaDropped(route=self.plan.route, region=self.plan.region, stage=stage, frames=frames)
+                MediaDropped(**self._labels(), stage=stage, provider=slot.provider if slot else "", frames=frames)
             )
         self._dropped.clear()
 
-    def _count_audio(self) -> None:
-        for stage in ("stt", "s2s"):
-            slot = self.slots.get(stage)
-            if slot is not None:
-                self.record.use(slot.provider, input_s=round(self.ear.at_s, 3))
+    def _count_audio(self, provider: str) -> None:
+        """Seconds of the caller that this provider was given."""
+        self.record.use(provider, input_s=round(self.ear.at_s - self._heard_since_s, 3))
+        self._heard_since_s = self.ear.at_s
 
     # ------------------------------------------------------------------------------------------- from the stages
 
@@ -421,9 +442,22 @@ class VoiceSession:
             self.emit(
                 ev.SessionOpened, route=self.plan.route, version=self.plan.version, providers=served, trace=self._trace
             )
+            self._set_authority()
             self._speak.opened()
+            if self._end_asked:
+                self._end_turns()
+        elif self.opened and slot.stage == "s2s":
+            self._speak.model_again()
+        elif self.opened and slot.stage == "stt":
+            self._set_authority()
         self.wake_s = 0.0
         self._step()
+
+    def _set_authority(self) -> None:
+        """A vendor that ends turns may; when it is replaced by one that does not, somebody else must."""
+        if not self.is_model:
+            turns = getattr(self._capabilities(self.slots["stt"].candidate), "turn_events", False)
+            self.obey(self.law.set_authority("stt" if turns else "local", self.ear.at_s))
 
     def stage_voiced(self, pos: int, voiced: bool) -> None:
         self._listen.voiced(pos, voiced)
@@ -460,8 +494,14 @@ class VoiceSession:
             self.emit(ev.Degraded, stage=slot.stage, detail=f"every candidate failed; {slot.provider} stands in")
         if slot.stage in ("stt", "s2s"):
             self._tell_final_p99(slot)
+            self._count_audio(before)
             self._listen.final_missing()
             self._after_final()
+        if slot.stage == "stt" and self.opened:
+            self.obey(self.law.ear_lost(self.ear.at_s))
+            self.obey(self.law.set_authority("local", self.ear.at_s))
+            if self.law.caller is law.CallerState.SPEAKING:
+                slot.send(wire.SttSpeechStart(utt=self.law.utt, pos=self._listen.words.to_stream(self.ear.pos)))
         if slot.stage == "agent":
             self._speak.agent_changed()
         elif slot.stage == "tts":
@@ -474,8 +514,7 @@ class VoiceSession:
 
     def _tell_history(self, slot: StageSlot) -> None:
         """The next model knows what was said: the history as text."""
-        if self._speak.current is not None:
-            self._speak.fail(self._speak.current.id)
+        self._speak.model_changed()
         for item in self._speak.history.items():
             role = item.role if item.role in ("user", "agent") else "system"
             text = item.said if item.heard is None else item.heard
@@ -522,7 +561,7 @@ class VoiceSession:
                 ev.TranscriptFinal, utterance_id=event.utt or self.law.utt, text=event.text, start=start_s, end=end_s,
                 provider=slot.provider, words=words, language=event.language, confidence=event.confidence,
             )  # fmt: skip
-        self.obey(self.law.final(event.text, end_s, self.ear.at_s))
+        self.obey(self.law.final(event.text, end_s, self.ear.at_s, start_s))
 
     def _after_final(self) -> None:
         """The answer to the last `finalize` has come, or will not."""
@@ -621,12 +660,20 @@ class VoiceSession:
     # ------------------------------------------------------------------------------------------ ops of the caller
 
     def _end_input(self, op: ev.Op) -> None:
+        if self._end_asked:
+            return  # said again by a caller that came back
+        self._end_asked = True
         self.ear.end(self._clock())
         self.wake_s = 0.0
+        if self.opened:
+            self._end_turns()
+
+    def _end_turns(self) -> None:
+        """The input has ended and every stage is open: the open turn ends, and the call after its reply."""
         at_s = self.ear.at_s
         if self.is_model:
             self._input_end_at_s = at_s + _MODEL_END_S
-        elif self.law.caller is law.CallerState.QUIET and self.opened:
+        elif self.law.caller is law.CallerState.QUIET:
             self._waiting_end = True  # words that the VAD did not notice are words
             self._listen.finalize(self.law.utt)
         else:
@@ -638,7 +685,7 @@ class VoiceSession:
         if quiet or at_s >= self._input_end_at_s + _MODEL_END_MAX_S:
             self._input_end_at_s = None
             self.obey(self.law.input_ended(at_s))
-            if not quiet and self.law.reply is law.ReplyState.NONE:
+            if not quiet and not self.closed:
                 self.close("input_ended")
 
     def _close_op(self, op: ev.Op) -> None:
@@ -671,6 +718,8 @@ _ORDERS: dict[type, Callable[[VoiceSession, Any], None]] = {
     law.SpeechDropped: lambda s, o: s.emit(ev.SpeechDiscarded, utterance_id=o.utt),
     law.Finalize: lambda s, o: s._listen.finalize(o.utt),
     law.Assess: VoiceSession._assess,
+    law.Respond: lambda s, o: s._speak.ask_model(),
+    law.ModelSilent: lambda s, o: s._model_stalled(),
     law.TurnOver: VoiceSession._turn_over,
     law.Ask: lambda s, o: s._speak.ask(o),
     law.OpenGate: lambda s, o: s._speak.open_gate(o),

@@ -223,11 +223,14 @@ class SessionHost:
         self._by_token[hashlib.sha256(seat.token).digest()] = seat
         self.attached += 1
         self.session_changed(seat, "attached")
+        seat.give_back_unused()
         self.guard(seat, seat.session.start)
 
     def _seat_of(self, attach: wire.Attach) -> Seat | wire.Denied:
         known = self._known(attach.token)
         if known is not None:
+            if not known.fits(attach):
+                return wire.Denied(kind="audio", detail="a caller comes back with the formats and mode it left with")
             return known
         digest = hashlib.sha256(attach.token).digest()
         if digest in self._spent:

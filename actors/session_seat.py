@@ -39,7 +39,7 @@ KEPT_ATTACHED, KEPT_DETACHED = 256, 4096
 CREDIT_MS = {"live": 2000.0, "file": 400.0, "lockstep": 20.0}
 """Audio a caller may have on its way: live input beyond 2 s is stale; a file needs the way there and back."""
 _CREDIT_FRAMES = 5  # credit of a live caller comes back every 100 ms
-_GAP_MAX_MS = 2000.0  # a hole in the caller's positions is filled with silence up to here
+_GAP_MAX_S = 60  # a hole in the caller's positions is filled with silence up to here: 1 s of it costs 0.2 ms
 _BAD_AUDIO_MAX = 50
 
 log = get_logger("session")
@@ -93,6 +93,15 @@ class Seat:
             if n > attach.after_n:
                 link.send_encoded(stream, body)
 
+    def fits(self, attach: wire.Attach) -> bool:
+        """Whoever comes back brings the formats and the mode it left with: the media clock goes on."""
+        now = (attach.encoding, attach.rate_hz, attach.out_encoding, attach.out_rate_hz, attach.mode)
+        then = (
+            self.audio_in.encoding, self.audio_in.rate_hz, self.format_out.encoding, self.format_out.rate_hz,
+            self.session.mode,
+        )  # fmt: skip
+        return now == then
+
     def lose(self) -> None:
         """The caller's link is gone."""
         self._link = None
@@ -120,9 +129,11 @@ class Seat:
         gap_ms = samples * 1000 / self.audio_in.rate_hz
         self.session.count_dropped("caller", gap_ms, "drop_oldest")
         silence = {"pcm16": b"\0\0", "mulaw": b"\xff", "alaw": b"\xd5"}[self.audio_in.encoding]
-        frame = silence * (self.audio_in.frame_bytes // len(silence))
-        for _ in range(int(min(gap_ms, _GAP_MAX_MS) / 20)):
-            self.session.caller_audio(frame)
+        rate_hz = self.audio_in.rate_hz
+        left = min(samples, _GAP_MAX_S * rate_hz)
+        while left > 0:
+            self.session.caller_audio(silence * min(left, rate_hz))
+            left -= rate_hz
 
     def _refuse_audio(self, error: AudioError) -> None:
         self._bad_audio += 1
@@ -194,6 +205,7 @@ class Seat:
                 self._host.tasks.group,
             )  # fmt: skip
             slot.take(port, spec.epoch)
+            self._give_back(self._held.pop(slot.stage, None))
             return
         lease = self._leases.pop((slot.stage, index), None)
         if lease is not None:
@@ -220,12 +232,25 @@ class Seat:
         """The router's answer to `LeaseRequest`."""
         asked = self._asked.pop((answer.stage, answer.candidate), None)
         if asked is None or self.over:
+            self._give_back(answer.lease)
             return
         slot, candidate, spec = asked
         if answer.lease is None:
             slot.refused(spec.epoch, Fault(kind="busy", detail=answer.detail, retry_after_s=answer.retry_after_s))
         elif slot.epoch == spec.epoch:
             self._open(slot, candidate, spec, answer.lease)
+        else:
+            self._give_back(answer.lease)
+
+    def _give_back(self, lease: wire.Lease | None) -> None:
+        if lease is not None:
+            self._host.push(wire.LeaseReturn(session_id=self.grant.session_id, lease_id=lease.lease_id))
+
+    def give_back_unused(self) -> None:
+        """Leases of stages that this session does not open: a model with its own VAD needs none of ours."""
+        for stage, index in list(self._leases):
+            if stage not in self.session.slots:
+                self._give_back(self._leases.pop((stage, index)))
 
     @property
     def leases(self) -> tuple[wire.Lease, ...]:

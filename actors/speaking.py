@@ -33,6 +33,10 @@ from router.settings import SessionSettings
 __all__ = ["QUEUE_MAX", "Speaking", "SpeakingOwner"]
 
 QUEUE_MAX = 16
+CLIENT_S = 30.0
+"""An application that answers turns itself has so long: it may ask a model of its own; no caller waits longer."""
+MODEL_S = 5.0
+"""A speech-to-speech model that owes something is silent no longer (a stage that opens has as long)."""
 _READY_MS = 1000.0  # lock-step: with so much audio waiting, time may go on while the voice works
 _SLACK_S = 1.0  # beside a provider's declared p99
 Wants = Literal["say", "greeting", "silence", "dtmf"]
@@ -57,6 +61,9 @@ class SpeakingOwner(Protocol):
     def send_audio(self, reply_id: int, pos: int, pcm: bytes) -> bool:
         """False: nobody is attached; the audio was not taken."""
         ...
+
+    def set_language(self, language: str) -> None: ...
+    def count_dropped(self, stage: str, ms: float, policy: str) -> None: ...
 
     def turn_answered(self, event: dict[str, Any]) -> None: ...
 
@@ -83,12 +90,17 @@ class Speaking:
         self.current: Reply | None = None
         self.stamps = Stamps()
         self.agent_due_s: float | None = None
+        self.answer_due_s: float | None = None
+        """Loop time by which the application must have answered a turn (`agent: client`)."""
+        self.model_due_s: float | None = None
+        """Loop time by which the model must have done something that it owes."""
         self.attached = True
         self._owner, self._s, self._law, self._out = owner, settings, turns, audio_out
         self._agent, self._voice, self._model = agent, voice, model
         self._record, self._clock, self._client, self._caps = record, clock, client_agent, capabilities
         self._queue: deque[_Waiting] = deque()
         self._responses: deque[Reply] = deque()
+        self._unanswered = False
         self._greet_first_turn = settings.greeting if settings.greeting_when == "after_first_turn" else None
 
     # --------------------------------------------------------------------------------------- what wants to speak
@@ -101,6 +113,8 @@ class Speaking:
         reply = self.current
         if reply is not None and reply.source == "client" and reply.say_id is None and not reply.text_done:
             reply.say_id = op.say_id
+            self.answer_due_s = None
+            self._law.set_interruptible(reply.id, op.interruptible)
             self._take_text(reply, op.text, op.more)
         else:
             self.enqueue(_Waiting("say", op.text, op.interruptible, op.say_id, op.more))
@@ -128,25 +142,29 @@ class Speaking:
             self._owner.emit(ev.ErrorEvent, stage="tts", provider="", kind="overload", detail=detail)
             return
         self._queue.append(waiting)
+        self._law.more_to_say = True
         self.next()
 
     def next(self) -> None:
         """The floor may be free: let the next one speak."""
         if self._responses and self._law.reply is law.ReplyState.NONE:
-            self._model_answers(self._responses.popleft())
+            answer = self._responses.popleft()
+            self._law.more_to_say = bool(self._queue or self._responses)
+            self._model_answers(answer)
         while self._queue and self.current is None:
             waiting = self._queue[0]
             number = self._law.say(self._owner.at_s(), interruptible=waiting.interruptible)
             if number is None:
                 return
             self._queue.popleft()
+            self._law.more_to_say = bool(self._queue or self._responses)
             self._speak_waiting(number, waiting)
 
     def _speak_waiting(self, number: int, waiting: _Waiting) -> None:
         if self._model is not None:
             reply = self._begin(number, None, 0, "model")
-            self._model.send(wire.S2sInject(role="agent", text=waiting.text))
-            self._model.send(wire.S2sRespond())
+            self._model.send(wire.S2sInject(role="user" if waiting.wants == "dtmf" else "agent", text=waiting.text))
+            self.ask_model()
             reply.say_id = waiting.say_id
         elif waiting.wants == "dtmf":
             reply = self._begin(number, None, 0, "agent")
@@ -177,6 +195,16 @@ class Speaking:
             self._take_text(reply, greeting, False)
         elif source == "agent":
             self._ask_agent(reply, "user")
+        else:
+            self.answer_due_s = self._clock() + CLIENT_S
+
+    def client_silent(self) -> None:
+        """The application did not answer in time: the turn stays unanswered, and the call goes on."""
+        self.answer_due_s = None
+        reply = self.current
+        if reply is not None and reply.source == "client" and not reply.has_text:
+            reply.text_done = True
+            self.speak()
 
     def _begin(self, number: int, turn: int | None, revision: int, source: Source, gated: bool = False) -> Reply:
         mouth = Mouth(self._out, self._s.reply_audio_max_s, gated=gated)
@@ -199,14 +227,31 @@ class Speaking:
     def hold(self, order: law.HoldReply) -> None:
         if self.current is not None:
             self.current.mouth.hold(self._owner.session_s())
-            self._owner.emit(ev.VoiceHeld, reply_id=order.reply)
-            self._owner.emit(ev.VoiceClear, reply_id=order.reply)
+            if self.current.started:  # else nobody has heard of it yet
+                self._owner.emit(ev.VoiceHeld, reply_id=order.reply)
+                self._owner.emit(ev.VoiceClear, reply_id=order.reply)
 
     def resume(self, order: law.ResumeReply) -> None:
         if self.current is not None:
             offset_ms = self.current.mouth.resume(self._owner.session_s())
-            self._owner.emit(ev.VoiceResumed, reply_id=order.reply, offset_ms=offset_ms)
+            if self.current.started:
+                self._owner.emit(ev.VoiceResumed, reply_id=order.reply, offset_ms=offset_ms)
             self.speak()
+
+    def detach(self) -> None:
+        """Nobody listens: the reply stops where it is, and what was not played is told to be thrown away."""
+        self.attached = False
+        reply = self.current
+        if reply is not None and not reply.mouth.held:
+            reply.mouth.hold(self._owner.session_s())
+            if reply.started:
+                self._owner.emit(ev.VoiceClear, reply_id=reply.id)
+
+    def attach(self) -> None:
+        self.attached = True
+        reply = self.current
+        if reply is not None and reply.mouth.held and self._law.reply is not law.ReplyState.HELD:
+            self.resume(law.ResumeReply(reply.id))
 
     def cancel(self, order: law.CancelReply) -> None:
         """Without trace: not in the history, and no `voice.stopped` unless the caller was told that it began."""
@@ -230,7 +275,8 @@ class Speaking:
         reply = self.current
         if reply is None or reply.id != number:
             return None
-        self.current, self.agent_due_s, reply.ended = None, None, True
+        self.current, reply.ended = None, True
+        self.agent_due_s = self.answer_due_s = self.model_due_s = None
         if reply.response is not None and self._model is not None:
             self._model.send(wire.S2sHeard(response=reply.response, ms=reply.mouth.played_ms(self._owner.session_s())))
             self._model.send(wire.S2sCancel(response=reply.response))
@@ -274,9 +320,7 @@ class Speaking:
         if event.name == "hang_up":
             self._owner.obey(self._law.hang_up(self._owner.at_s()))
         elif event.name == "set_language":
-            for slot in (self._agent, self._voice, self._model):
-                if slot is not None:
-                    slot.update({"language": event.value})
+            self._owner.set_language(event.value)
         else:
             detail = f"the agent asked for {event.name}, which this session cannot do"
             provider = self._agent.provider if self._agent else ""
@@ -368,20 +412,54 @@ class Speaking:
         reply = self._reply_of(number)
         if reply is None:
             return
+        if reply is self.current:
+            self.model_due_s = self._clock() + MODEL_S
         if isinstance(event, pi.TtsAudio):
             self._audio(reply, event.pcm, self._model)
         elif isinstance(event, pi.OutputText):
-            if reply.stamps.agent_s is None:
-                reply.stamps.agent_s = self._owner.session_s()
-            reply.spoken.text += event.delta
-            self._owner.emit(ev.AgentText, turn_id=reply.turn_id or 0, reply_id=reply.id, delta=event.delta)
+            self._model_says(reply, event.delta)
         elif isinstance(event, pi.ModelInterrupted):
             if reply is self.current:
                 self._owner.obey(self._law.interrupt(self._owner.at_s()))
         elif isinstance(event, pi.ResponseDone):
             reply.text_done = True
             reply.voice_done()
+            if reply is self.current:
+                self.model_due_s = None
             self.speak()
+
+    def _model_says(self, reply: Reply, delta: str) -> None:
+        if reply is not self.current:
+            reply.early.append(delta)
+            return
+        if reply.stamps.agent_s is None:
+            reply.stamps.agent_s = self._owner.session_s()
+        reply.spoken.text += delta
+        self._owner.emit(ev.AgentText, turn_id=reply.turn_id or 0, reply_id=reply.id, delta=delta)
+
+    def ask_model(self) -> None:
+        """The model shall speak now, and is waited for."""
+        assert self._model is not None
+        self._model.send(wire.S2sRespond())
+        self.model_due_s = self._clock() + MODEL_S
+
+    def model_changed(self) -> None:
+        """The model died: what it was saying is over, and what it meant to say is not said. True: it owed an answer."""
+        self._responses.clear()
+        self._law.more_to_say = bool(self._queue)
+        self.model_due_s = None
+        reply = self.current
+        if reply is not None:
+            self._unanswered = not reply.started
+            self.fail(reply.id)
+        else:
+            self._unanswered = self._law.caller is law.CallerState.PAUSING
+
+    def model_again(self) -> None:
+        """The next model is opened and knows the history: it answers what the one before did not."""
+        unanswered, self._unanswered = self._unanswered, False
+        if unanswered:
+            self.ask_model()
 
     def _reply_of(self, response: int | None) -> Reply | None:
         for reply in (self.current, *self._responses):
@@ -402,6 +480,7 @@ class Speaking:
             self._model_answers(answer)
         elif len(self._responses) < QUEUE_MAX:
             self._responses.append(answer)
+            self._law.more_to_say = True
 
     def _model_answers(self, reply: Reply) -> None:
         orders = self._law.response_started("", self._owner.at_s())
@@ -411,6 +490,10 @@ class Speaking:
         self.current = reply
         self._owner.obey(orders)
         reply.stamps = self.stamps
+        self.model_due_s = None if reply.mouth.complete else self._clock() + MODEL_S
+        early, reply.early = reply.early, []
+        for delta in early:
+            self._model_says(reply, delta)
         self.speak()
 
     # ------------------------------------------------------------------------------------------------- audio out
@@ -427,6 +510,8 @@ class Speaking:
                 self._leave(reply, *taken)
                 if reply.has_pending:
                     self._give(reply)
+        if reply.mouth.held:
+            return
         if reply.source == "model":
             over = reply.mouth.complete and not reply.mouth.put_ms
         else:
@@ -464,25 +549,26 @@ class Speaking:
         self._owner.turn_answered(fields)
 
     def _finish(self, reply: Reply) -> None:
-        self.current, self.agent_due_s, reply.ended = None, None, True
+        self.current, reply.ended = None, True
+        self.agent_due_s = self.answer_due_s = self.model_due_s = None
         if reply.started or reply.said:
             self._conclude(reply, "finished" if reply.started else "failed", reply.mouth.sent_ms)
         self._owner.obey(self._law.reply_done(reply.id, self._owner.at_s()))
 
-    def fail(self, number: int) -> None:
-        """Nothing more of it will come."""
+    def fail(self, number: int, why: Literal["interrupted", "failed"] = "failed") -> None:
+        """Nothing more of it will come, or nobody will hear it."""
         played_ms = self.current.mouth.played_ms(self._owner.session_s()) if self.current is not None else 0.0
         reply = self._drop(number)
         if reply is not None:
             if reply.started:
                 self._owner.emit(ev.VoiceClear, reply_id=reply.id)
-            self._conclude(reply, "failed", played_ms)
+            self._conclude(reply, why, played_ms)
             self._owner.obey(self._law.reply_failed(number, self._owner.at_s()))
 
     def _conclude(self, reply: Reply, why: Literal["finished", "interrupted", "failed"], played_ms: float) -> None:
         heard, exact = reply.heard(played_ms)
         if reply.mouth.dropped_ms:
-            self._owner.emit(ev.Dropped, stage="tts", ms=reply.mouth.dropped_ms, policy="drop_newest")
+            self._owner.count_dropped("tts", reply.mouth.dropped_ms, "drop_newest")
         self.history.agent(reply.said, heard, why != "finished")
         if reply.started:
             self._stopped(reply, why, heard, played_ms, not (exact and reply.mouth.reported))

@@ -23,6 +23,8 @@ __all__ = ["OPEN_S", "READY_S", "Connector", "SlotOwner", "StageSlot"]
 
 READY_S = 2.0
 OPEN_S = 5.0
+_WAITING_MAX = 512
+"""Ops that wait for a stream: the history given to a new model is 200 items. More are counted in `unsent`."""
 SlotState = Literal["idle", "opening", "ready", "exhausted"]
 
 
@@ -57,7 +59,7 @@ class StageSlot:
 
     __slots__ = (
         "_candidates", "_clock", "_connector", "_due_s", "_last_fault", "_open_by_s", "_owner", "_spec", "_waiting",
-        "epoch", "index", "port", "stage", "stale", "state",
+        "epoch", "index", "port", "stage", "stale", "state", "unsent",
     )  # fmt: skip
 
     def __init__(
@@ -73,7 +75,7 @@ class StageSlot:
         self._candidates, self._connector, self._owner, self._spec, self._clock = (
             candidates, connector, owner, spec, clock,
         )  # fmt: skip
-        self.index = self.epoch = self.stale = 0
+        self.index = self.epoch = self.stale = self.unsent = 0
         self.port: Port | None = None
         self.state: SlotState = "idle"
         self._waiting: list[wire.StageOp] = []
@@ -122,8 +124,10 @@ class StageSlot:
         """To the stream; while it is being opened the op waits (few do: audio waits in the ring)."""
         if self.port is not None:
             self.port.send(op)
-        elif self.state == "opening" and len(self._waiting) < 64:
+        elif self.state == "opening" and len(self._waiting) < _WAITING_MAX:
             self._waiting.append(op)
+        else:
+            self.unsent += 1
 
     def update(self, options: Mapping[str, Any]) -> None:
         self.send(wire.UpdateStream(options=dict(options)))

@@ -5,7 +5,7 @@
     host    -> provider  OpenStream, CloseStream, stage ops
     provider -> host     interface.AnyProviderEvent
     router  -> worker    (host or provider) Hello, CloseSession, LeaseAnswer, Retire
-    worker  -> router    WorkerReport, SessionChange, LeaseRequest, Outcome
+    worker  -> router    WorkerReport, SessionChange, LeaseRequest, LeaseReturn, Outcome
 
 Bodies are msgpack; a body that does not decode is a LinkProtocolError, and the link is closed.
 """
@@ -23,7 +23,8 @@ from router.plan import Candidate, RoutePlan, Stage
 
 __all__ = [
     "AgentCancel", "AgentReply", "AgentToolResult", "AnyStageOp", "Attach", "Attached", "CloseSession", "CloseStream",
-    "Denied", "Grant", "Hello", "Lease", "LeaseAnswer", "LeaseRequest", "OpenStream", "Outcome", "ProviderSpec",
+    "Denied", "Grant", "Hello", "Lease", "LeaseAnswer", "LeaseRequest", "LeaseReturn", "OpenStream", "Outcome",
+    "ProviderSpec",
     "Retire",
     "S2sActivity", "S2sCancel", "S2sHeard", "S2sInject", "S2sRespond", "S2sToolResult", "SessionChange",
     "SttFinalize", "SttPause", "SttResume", "SttSpeechEnd", "SttSpeechStart", "TtsBegin", "TtsCancel", "TtsEnd",
@@ -344,6 +345,13 @@ class LeaseRequest(WorkerOp, frozen=True, kw_only=True, tag="lease_request"):
     """As in the plan; read only beside `want`."""
 
 
+class LeaseReturn(WorkerOp, frozen=True, kw_only=True, tag="lease_return"):
+    """A live session does not use this stream (any more)."""
+
+    session_id: str
+    lease_id: str
+
+
 class Outcome(WorkerOp, frozen=True, kw_only=True, tag="outcome"):
     """How a provider did for a session: the food of health."""
 
@@ -355,7 +363,7 @@ class Outcome(WorkerOp, frozen=True, kw_only=True, tag="outcome"):
 
 
 AnyRouterOp = Hello | CloseSession | LeaseAnswer | Retire
-AnyWorkerOp = WorkerReport | SessionChange | LeaseRequest | Outcome
+AnyWorkerOp = WorkerReport | SessionChange | LeaseRequest | LeaseReturn | Outcome
 
 host_decoder_for_caller = msgspec.msgpack.Decoder(Attach | AnyOp)
 caller_decoder = msgspec.msgpack.Decoder(Attached | Denied | AnyEvent)

@@ -26,6 +26,7 @@ from actors.wire import (
     AnyWorkerOp,
     Hello,
     LeaseRequest,
+    LeaseReturn,
     Outcome,
     ProviderSpec,
     Retire,
@@ -207,6 +208,9 @@ class Workforce:
                 self._report(actor, op)
             case SessionChange():
                 self._on_session(actor, op)
+            case LeaseReturn():
+                if self.books.give_back(op.lease_id):
+                    self._changed()
             case LeaseRequest():
                 self.spawn(self._on_lease_request(actor, op), f"lease for {op.session_id}")
             case Outcome():

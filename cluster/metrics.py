@@ -57,7 +57,7 @@ TABLE: tuple[Metric, ...] = (
     ),
     Metric(
         name="patchbay_open_s", kind="histogram", unit="s", record=SessionOpening, value="open_s",
-        labels=("route", "region"), buckets=_FAST_S,
+        labels=_WHO, buckets=_FAST_S,
         description="Time that the router took to answer an open, actors that had to start included",
     ),
     Metric(
@@ -93,10 +93,10 @@ TABLE: tuple[Metric, ...] = (
     _turn("stt_final_delay", "stt_final_s", ("stt",), "Until the last final came"),
     _turn("agent_first_token", "agent_first_s", ("agent",), "Until the agent's first text"),
     _turn("tts_first_audio", "tts_first_s", ("tts",), "Until the voice's first audio"),
-    _turn("turn_latency", "total_s", (), "Until the first audio of the reply left the session"),
+    _turn("turn_latency", "total_s", ("stt", "agent", "tts"), "Until the first audio of the reply left the session"),
     Metric(
         name="patchbay_frames_dropped", kind="counter", unit="frames of 20 ms", record=MediaDropped, value="frames",
-        labels=("route", "region", "stage"), description="Audio that a full queue let go of by its declared policy",
+        labels=(*_WHO, "stage", "provider"), description="Audio that a full queue let go of by its declared policy",
     ),
     Metric(
         name="patchbay_loop_lag_p99_ms", kind="gauge", unit="ms", record=Lag, value="p99_ms",

@@ -34,7 +34,8 @@ def test_a_counter_adds_up_a_histogram_keeps_samples_and_taking_begins_anew() ->
         aggregate.observe(TurnDone(route="r", tenant="t", region="eu", stt="ears", total_s=total_s))
     taken = {v.metric.name: (v.labels, list(v.values)) for v in aggregate.take()}
     who = {"route": "r", "tenant": "t", "region": "eu"}
-    assert taken == {"patchbay_turns": (who, [2.0]), "patchbay_turn_latency_s": (who, [0.5, 0.7])}
+    served = {"stt": "ears", "agent": "", "tts": ""}
+    assert taken == {"patchbay_turns": (who, [2.0]), "patchbay_turn_latency_s": ({**who, **served}, [0.5, 0.7])}
     assert aggregate.take() == []
 
 
