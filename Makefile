@@ -8,12 +8,14 @@ PYTHON ?= $(shell for p in python3.13 python3.11 python3.12 python3; do \
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help demo test lint bench clean
+.PHONY: help demo test lint bench bench-peers clean
 
 help:
 	@echo "make demo    six calls, offline: transcripts, replies, latencies; recordings and pictures in out/demo"
 	@echo "make test    every test; T='-k name' or T=tests/law for some"
 	@echo "make lint    ruff (rules and format) and mypy"
+	@echo "make bench   what a session costs, what an open costs; BENCH_ARGS='--sessions 1000' for density"
+	@echo "make bench-peers   two other frameworks in environments of their own, and all three compared (downloads 1 GB)"
 	@echo "make clean   remove the environment and what was made"
 
 # The stamp is as new as what it was made from: a changed lock installs again, anything else does not.
@@ -40,5 +42,20 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+bench: $(STAMP)
+	$(BIN)/python benchmarks/density.py $(BENCH_ARGS)
+	$(BIN)/python benchmarks/open.py
+	$(BIN)/python benchmarks/choose.py
+
+.bench/lk/.installed: PACKAGES = livekit-agents==1.8.* webrtcvad-wheels
+.bench/pc/.installed: PACKAGES = pipecat-ai==1.14.* webrtcvad-wheels
+.bench/%/.installed:
+	$(PYTHON) -m venv .bench/$*
+	.bench/$*/bin/pip install --quiet --disable-pip-version-check $(PACKAGES)
+	@touch $@
+
+bench-peers: $(STAMP) .bench/lk/.installed .bench/pc/.installed
+	$(BIN)/python benchmarks/compare.py $(BENCH_ARGS)
+
 clean:
-	rm -rf $(VENV) out .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf .bench $(VENV) out .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
