@@ -28,6 +28,7 @@ from actors.observe import MediaDropped, Observer, SessionEnded, SessionStarted,
 from actors.providers import interface as pi
 from actors.reply import Stamps
 from actors.speaking import Speaking
+from actors.speaking_model import ModelVoice
 from actors.stage_slot import Connector, StageSlot
 from actors.turn_law import TurnLaw
 from router.plan import Candidate, RoutePlan, Stage
@@ -316,7 +317,7 @@ class VoiceSession:
     def _set_wake(self, now_s: float) -> None:
         dues = [slot.due_s for slot in self.slots.values()]
         dues += [self._listen.final_due_s, self._close_due_s, self._assess_due_s, self._speak.agent_due_s]
-        dues += [self._speak.answer_due_s, self._speak.model_due_s]
+        dues += [self._speak.answer_due_s, self._speak.model.due_s if self._speak.model else None]
         reply = self._speak.current
         if reply is not None:
             dues.append(reply.voice_due_s)
@@ -342,8 +343,9 @@ class VoiceSession:
             self.slots["agent"].fail(pi.Fault(kind="stall", detail="text was asked for and none came"))
         if speak.answer_due_s is not None and now_s >= speak.answer_due_s:
             speak.client_silent()
-        if speak.model_due_s is not None and now_s >= speak.model_due_s:
-            speak.model_due_s = None
+        model = speak.model
+        if model is not None and model.due_s is not None and now_s >= model.due_s:
+            model.due_s = None
             self._model_stalled()
         reply = speak.current
         if reply is not None and reply.voice_due_s is not None and now_s >= reply.voice_due_s:
@@ -352,6 +354,14 @@ class VoiceSession:
                 self.slots["tts"].fail(pi.Fault(kind="stall", detail="text was given and no audio came"))
         if self._close_due_s is not None and now_s >= self._close_due_s:
             self.close("caller_closed" if self._closing else "lost")
+
+    @property
+    def _model(self) -> ModelVoice:
+        assert self._speak.model is not None  # asked for on speech-to-speech routes alone
+        return self._speak.model
+
+    def _respond(self, order: law.Respond) -> None:
+        self._model.ask()
 
     def _model_stalled(self) -> None:
         self.slots["s2s"].fail(pi.Fault(kind="stall", detail="it was asked to answer and says nothing"))
@@ -447,7 +457,7 @@ class VoiceSession:
             if self._end_asked:
                 self._end_turns()
         elif self.opened and slot.stage == "s2s":
-            self._speak.model_again()
+            self._model.again()
         elif self.opened and slot.stage == "stt":
             self._set_authority()
         self.wake_s = 0.0
@@ -514,7 +524,7 @@ class VoiceSession:
 
     def _tell_history(self, slot: StageSlot) -> None:
         """The next model knows what was said: the history as text."""
-        self._speak.model_changed()
+        self._model.changed()
         for item in self._speak.history.items():
             role = item.role if item.role in ("user", "agent") else "system"
             text = item.said if item.heard is None else item.heard
@@ -585,7 +595,7 @@ class VoiceSession:
         elif isinstance(event, pi.ToolCall | pi.Action):
             self._speak.agent_event(event)
         else:
-            self._speak.model_event(event)
+            self._model.event(event)
 
     def _input_text(self, slot: StageSlot, event: pi.InputText) -> None:
         utt, ring, rate_hz = self.law.utt, self.ear.ring, self.ear.rate_hz
@@ -594,7 +604,7 @@ class VoiceSession:
             self.obey(self.law.partial(event.text, self.ear.at_s))
             return
         words = self._listen.words
-        begin = ring.start if event.from_pos is None else words.to_ear(event.from_pos)
+        begin = ring.start if event.from_pos is None else max(ring.start, words.to_ear(event.from_pos))
         end = ring.end if event.to_pos is None else words.to_ear(event.to_pos)
         ring.settle(end)
         if event.text:
@@ -718,7 +728,7 @@ _ORDERS: dict[type, Callable[[VoiceSession, Any], None]] = {
     law.SpeechDropped: lambda s, o: s.emit(ev.SpeechDiscarded, utterance_id=o.utt),
     law.Finalize: lambda s, o: s._listen.finalize(o.utt),
     law.Assess: VoiceSession._assess,
-    law.Respond: lambda s, o: s._speak.ask_model(),
+    law.Respond: VoiceSession._respond,
     law.ModelSilent: lambda s, o: s._model_stalled(),
     law.TurnOver: VoiceSession._turn_over,
     law.Ask: lambda s, o: s._speak.ask(o),

@@ -25,6 +25,7 @@ from actors.history import History
 from actors.mouth import Mouth
 from actors.providers import interface as pi
 from actors.reply import Reply, Source, Stamps
+from actors.speaking_model import QUEUE_MAX, ModelVoice
 from actors.stage_slot import StageSlot
 from actors.turn_law import TurnLaw
 from actors.turn_table import Order
@@ -32,11 +33,8 @@ from router.settings import SessionSettings
 
 __all__ = ["QUEUE_MAX", "Speaking", "SpeakingOwner"]
 
-QUEUE_MAX = 16
 CLIENT_S = 30.0
 """An application that answers turns itself has so long: it may ask a model of its own; no caller waits longer."""
-MODEL_S = 5.0
-"""A speech-to-speech model that owes something is silent no longer (a stage that opens has as long)."""
 _READY_MS = 1000.0  # lock-step: with so much audio waiting, time may go on while the voice works
 _SLACK_S = 1.0  # beside a provider's declared p99
 Wants = Literal["say", "greeting", "silence", "dtmf"]
@@ -92,15 +90,13 @@ class Speaking:
         self.agent_due_s: float | None = None
         self.answer_due_s: float | None = None
         """Loop time by which the application must have answered a turn (`agent: client`)."""
-        self.model_due_s: float | None = None
-        """Loop time by which the model must have done something that it owes."""
         self.attached = True
         self._owner, self._s, self._law, self._out = owner, settings, turns, audio_out
-        self._agent, self._voice, self._model = agent, voice, model
+        self._agent, self._voice = agent, voice
+        self.model = None if model is None else ModelVoice(self, owner, model, turns, clock)
+        self._model_slot = model
         self._record, self._clock, self._client, self._caps = record, clock, client_agent, capabilities
         self._queue: deque[_Waiting] = deque()
-        self._responses: deque[Reply] = deque()
-        self._unanswered = False
         self._greet_first_turn = settings.greeting if settings.greeting_when == "after_first_turn" else None
 
     # --------------------------------------------------------------------------------------- what wants to speak
@@ -142,29 +138,30 @@ class Speaking:
             self._owner.emit(ev.ErrorEvent, stage="tts", provider="", kind="overload", detail=detail)
             return
         self._queue.append(waiting)
-        self._law.more_to_say = True
+        self.note_waiting()
         self.next()
+
+    def note_waiting(self) -> None:
+        """The law does not close a call over what waits to be spoken."""
+        self._law.more_to_say = bool(self._queue or (self.model is not None and self.model.waiting))
 
     def next(self) -> None:
         """The floor may be free: let the next one speak."""
-        if self._responses and self._law.reply is law.ReplyState.NONE:
-            answer = self._responses.popleft()
-            self._law.more_to_say = bool(self._queue or self._responses)
-            self._model_answers(answer)
+        if self.model is not None:
+            self.model.next()
         while self._queue and self.current is None:
             waiting = self._queue[0]
             number = self._law.say(self._owner.at_s(), interruptible=waiting.interruptible)
             if number is None:
                 return
             self._queue.popleft()
-            self._law.more_to_say = bool(self._queue or self._responses)
+            self.note_waiting()
             self._speak_waiting(number, waiting)
 
     def _speak_waiting(self, number: int, waiting: _Waiting) -> None:
-        if self._model is not None:
+        if self.model is not None:
             reply = self._begin(number, None, 0, "model")
-            self._model.send(wire.S2sInject(role="user" if waiting.wants == "dtmf" else "agent", text=waiting.text))
-            self.ask_model()
+            self.model.inject(waiting.text, keypad=waiting.wants == "dtmf")
             reply.say_id = waiting.say_id
         elif waiting.wants == "dtmf":
             reply = self._begin(number, None, 0, "agent")
@@ -176,6 +173,7 @@ class Speaking:
             self._take_text(reply, waiting.text, waiting.more)
 
     def _take_text(self, reply: Reply, text: str, more: bool) -> None:
+        self.answer_due_s = self._clock() + CLIENT_S if more else None  # a stream of text that nobody ends is ended
         reply.add_text(text)
         if not more:
             reply.end_text()
@@ -184,7 +182,7 @@ class Speaking:
     # ------------------------------------------------------------------------------------------ orders of the law
 
     def ask(self, order: law.Ask) -> None:
-        if self._model is not None:
+        if self.model is not None:
             return  # the reply was begun where the model began it
         self.history.user(order.turn, order.text)
         source: Source = "client" if self._client else "agent"
@@ -199,18 +197,21 @@ class Speaking:
             self.answer_due_s = self._clock() + CLIENT_S
 
     def client_silent(self) -> None:
-        """The application did not answer in time: the turn stays unanswered, and the call goes on."""
+        """The application did not answer, or go on, in time: what it has said is all of it, and the call goes on."""
         self.answer_due_s = None
         reply = self.current
-        if reply is not None and reply.source == "client" and not reply.has_text:
-            reply.text_done = True
-            self.speak()
+        if reply is not None and reply.source in ("client", "say") and not reply.text_done:
+            reply.end_text()
+            self._pump(reply)
 
     def _begin(self, number: int, turn: int | None, revision: int, source: Source, gated: bool = False) -> Reply:
-        mouth = Mouth(self._out, self._s.reply_audio_max_s, gated=gated)
-        half_ms = self._s.reply_audio_max_s * 500
-        self.current = Reply(number, turn, revision, source, mouth, self._out, half_ms)
+        self.current = self.make_reply(number, turn, revision, source, gated)
         return self.current
+
+    def make_reply(self, number: int, turn: int | None, revision: int, source: Source, gated: bool = False) -> Reply:
+        """A reply with a mouth of its own."""
+        mouth = Mouth(self._out, self._s.reply_audio_max_s, gated=gated)
+        return Reply(number, turn, revision, source, mouth, self._out, self._s.reply_audio_max_s * 500)
 
     def _ask_agent(self, reply: Reply, cause: pi.Cause) -> None:
         assert self._agent is not None
@@ -276,15 +277,19 @@ class Speaking:
         if reply is None or reply.id != number:
             return None
         self.current, reply.ended = None, True
-        self.agent_due_s = self.answer_due_s = self.model_due_s = None
-        if reply.response is not None and self._model is not None:
-            self._model.send(wire.S2sHeard(response=reply.response, ms=reply.mouth.played_ms(self._owner.session_s())))
-            self._model.send(wire.S2sCancel(response=reply.response))
+        self._owe_nothing()
+        if reply.response is not None and self.model is not None:
+            self.model.dropped(reply.response, reply.mouth.played_ms(self._owner.session_s()))
         if reply.asked and self._agent is not None:
             self._agent.send(wire.AgentCancel(turn=reply.turn_id if reply.turn_id is not None else -reply.id))
         if self._voice is not None and reply.begun and not reply.mouth.complete:
             self._voice.send(wire.TtsCancel(reply=reply.id))
         return reply
+
+    def _owe_nothing(self) -> None:
+        self.agent_due_s = self.answer_due_s = None
+        if self.model is not None:
+            self.model.due_s = None
 
     # --------------------------------------------------------------------------------------------- agent's events
 
@@ -332,8 +337,8 @@ class Speaking:
         self._owner.emit(ev.ToolCalled, turn_id=turn, call_id=event.id, name=event.name, args=event.args)
         self._owner.emit(ev.ToolResult, turn_id=turn, call_id=event.id, ok=False)
         detail = f"there is no tool {event.name!r}"
-        if self._model is not None:
-            self._model.send(wire.S2sToolResult(id=event.id, result=detail, ok=False))
+        if self._model_slot is not None:
+            self._model_slot.send(wire.S2sToolResult(id=event.id, result=detail, ok=False))
         elif self._agent is not None:
             self._agent.send(wire.AgentToolResult(turn=event.turn, id=event.id, result=detail, ok=False))
 
@@ -356,7 +361,7 @@ class Speaking:
         if reply is None or getattr(event, "reply", None) != reply.id or reply.source == "model":
             return  # of a reply that is over: adapters and links drop most of them already
         if isinstance(event, pi.TtsAudio):
-            self._audio(reply, event.pcm, self._voice)
+            self.audio(reply, event.pcm, self._voice)
         elif isinstance(event, pi.Align):
             reply.align(event)
         elif isinstance(event, pi.Flushed):
@@ -366,12 +371,12 @@ class Speaking:
             reply.voice_done()
             self._pump(reply)
 
-    def _audio(self, reply: Reply, pcm: bytes, slot: StageSlot | None) -> None:
+    def audio(self, reply: Reply, pcm: bytes, slot: StageSlot | None) -> None:
         assert slot is not None
         if reply.stamps.tts_s is None:
             reply.stamps.tts_s = self._owner.session_s()
         rate_hz = slot.port.rate_hz if slot.port is not None else 16_000
-        if slot is self._model:  # it hears at one rate and may speak at another
+        if slot is self._model_slot:  # it hears at one rate and may speak at another
             rate_hz = self._caps(slot).output_rate_hz
         reply.audio(pcm, rate_hz)
         self._record.use(slot.provider, audio_s=len(pcm) / 2 / rate_hz)
@@ -400,101 +405,6 @@ class Speaking:
             if given:
                 self._record.use(self._voice.provider, characters=given)
                 reply.voice_due_s = self._voice_due(reply)
-
-    # --------------------------------------------------------------------------------------------- model's events
-
-    def model_event(self, event: pi.ProviderEvent) -> None:
-        """Of a speech-to-speech model; what it hears is the session's business."""
-        if isinstance(event, pi.ResponseStarted):
-            self._response(event.response)
-            return
-        number = event.reply if isinstance(event, pi.TtsAudio) else getattr(event, "response", None)
-        reply = self._reply_of(number)
-        if reply is None:
-            return
-        if reply is self.current:
-            self.model_due_s = self._clock() + MODEL_S
-        if isinstance(event, pi.TtsAudio):
-            self._audio(reply, event.pcm, self._model)
-        elif isinstance(event, pi.OutputText):
-            self._model_says(reply, event.delta)
-        elif isinstance(event, pi.ModelInterrupted):
-            if reply is self.current:
-                self._owner.obey(self._law.interrupt(self._owner.at_s()))
-        elif isinstance(event, pi.ResponseDone):
-            reply.text_done = True
-            reply.voice_done()
-            if reply is self.current:
-                self.model_due_s = None
-            self.speak()
-
-    def _model_says(self, reply: Reply, delta: str) -> None:
-        if reply is not self.current:
-            reply.early.append(delta)
-            return
-        if reply.stamps.agent_s is None:
-            reply.stamps.agent_s = self._owner.session_s()
-        reply.spoken.text += delta
-        self._owner.emit(ev.AgentText, turn_id=reply.turn_id or 0, reply_id=reply.id, delta=delta)
-
-    def ask_model(self) -> None:
-        """The model shall speak now, and is waited for."""
-        assert self._model is not None
-        self._model.send(wire.S2sRespond())
-        self.model_due_s = self._clock() + MODEL_S
-
-    def model_changed(self) -> None:
-        """The model died: what it was saying is over, and what it meant to say is not said. True: it owed an answer."""
-        self._responses.clear()
-        self._law.more_to_say = bool(self._queue)
-        self.model_due_s = None
-        reply = self.current
-        if reply is not None:
-            self._unanswered = not reply.started
-            self.fail(reply.id)
-        else:
-            self._unanswered = self._law.caller is law.CallerState.PAUSING
-
-    def model_again(self) -> None:
-        """The next model is opened and knows the history: it answers what the one before did not."""
-        unanswered, self._unanswered = self._unanswered, False
-        if unanswered:
-            self.ask_model()
-
-    def _reply_of(self, response: int | None) -> Reply | None:
-        for reply in (self.current, *self._responses):
-            if reply is not None and reply.response == response:
-                return reply
-        return None
-
-    def _response(self, response: int) -> None:
-        reply = self.current
-        if reply is not None and reply.source == "model" and reply.response is None:
-            reply.response = response  # it was asked for: a greeting, a `say`
-            return
-        if self._law.reply is law.ReplyState.HELD:  # the model took what it heard for a turn
-            self._owner.obey(self._law.interrupt(self._owner.at_s()))
-        mouth = Mouth(self._out, self._s.reply_audio_max_s)
-        answer = Reply(0, None, 0, "model", mouth, self._out, self._s.reply_audio_max_s * 500, response=response)
-        if self._law.reply is law.ReplyState.NONE:
-            self._model_answers(answer)
-        elif len(self._responses) < QUEUE_MAX:
-            self._responses.append(answer)
-            self._law.more_to_say = True
-
-    def _model_answers(self, reply: Reply) -> None:
-        orders = self._law.response_started("", self._owner.at_s())
-        for order in orders:
-            if isinstance(order, law.Ask):
-                reply.id, reply.turn_id, reply.revision = order.reply, order.turn, order.revision
-        self.current = reply
-        self._owner.obey(orders)
-        reply.stamps = self.stamps
-        self.model_due_s = None if reply.mouth.complete else self._clock() + MODEL_S
-        early, reply.early = reply.early, []
-        for delta in early:
-            self._model_says(reply, delta)
-        self.speak()
 
     # ------------------------------------------------------------------------------------------------- audio out
 
@@ -550,7 +460,7 @@ class Speaking:
 
     def _finish(self, reply: Reply) -> None:
         self.current, reply.ended = None, True
-        self.agent_due_s = self.answer_due_s = self.model_due_s = None
+        self._owe_nothing()
         if reply.started or reply.said:
             self._conclude(reply, "finished" if reply.started else "failed", reply.mouth.sent_ms)
         self._owner.obey(self._law.reply_done(reply.id, self._owner.at_s()))

@@ -420,7 +420,10 @@ class TurnLaw:
     def _model_pause(self, at_s: float) -> None:
         """A model has the turns and says nothing: ask it, if they are ours; then it is not waited for."""
         self._pause_due_s, self._pause_over = at_s + self._patience_s(), False
-        if self.local_turns and not self._asked_model:
+        words = self._turn is not None and self._turn.text
+        # many models tell what they heard after they have answered: speech of some length counts for words
+        spoke = words or self._last_voiced_s - self._speech_s >= self._s.barge_in.min_speech_s
+        if self.local_turns and spoke and not self._asked_model:
             self._asked_model = True
             self._out.append(Respond())
         elif self._turn is not None and self._turn.text:
