@@ -48,6 +48,14 @@ class Board:
         self.cells[1] = until_ns
         self.cells[0] = from_ns
 
+    def clear(self) -> None:
+        """Count nothing, and forget what was counted."""
+        self.count(2**62, 2**62)
+        for session in range(self.sessions):
+            at = _HEAD + _ROW * session
+            self.cells[at + 1] = self.cells[at + 2] = 0
+        self.counts[:] = memoryview(bytes(4 * len(self.counts))).cast("I")
+
     def begin(self, session: int, start_ns: int) -> None:
         """Sample 0 of this session was due then."""
         self.cells[_HEAD + _ROW * session] = start_ns
@@ -64,9 +72,11 @@ class Board:
             cells[row + 2] += 1
             self.counts[session * BUCKETS + bucket_of((now_ns - due_ns) // 1000)] += 1
 
-    def totals(self) -> tuple[int, int]:
-        """(sent, handled) of all sessions."""
-        return sum(self.cells[_HEAD + 1 :: _ROW]), sum(self.cells[_HEAD + 2 :: _ROW])
+    def totals(self, sessions: int | None = None) -> tuple[int, int]:
+        """(sent, handled) of the first so many sessions; of all."""
+        rows = range(self.sessions if sessions is None else sessions)
+        cells = self.cells
+        return sum(cells[_HEAD + _ROW * r + 1] for r in rows), sum(cells[_HEAD + _ROW * r + 2] for r in rows)
 
     def histogram(self, session: int) -> list[int]:
         return self.counts[session * BUCKETS : (session + 1) * BUCKETS].tolist()

@@ -34,7 +34,6 @@ _TIMEOUT_S = 170
 
 def once(system: str, sessions: int, args: argparse.Namespace) -> dict[str, Any]:
     """One run of one system; what it printed, with `failed` where it did not."""
-    before = _waited_s()
     if system == "patchbay":
         command = [sys.executable, str(ROOT / "benchmarks/density.py"), "--json", "--sessions", str(sessions),
                    "--seconds", str(args.seconds), "--wav", args.wav]  # fmt: skip
@@ -44,17 +43,12 @@ def once(system: str, sessions: int, args: argparse.Namespace) -> dict[str, Any]
         if not python.exists():
             return {"peer": system, "sessions": sessions, "failed": "no environment: make bench-peers"}
         command = [str(python), str(ROOT / "benchmarks/peers" / harness), args.wav, str(sessions), str(args.seconds)]
-    began_s = time.monotonic()
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
-    except subprocess.TimeoutExpired:
-        return {"peer": system, "sessions": sessions, "failed": f"no result in {_TIMEOUT_S} s"}
-    lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
+    out, errors, waited = watched(command)
+    lines = [line for line in out.splitlines() if line.startswith("{")]
     if not lines:
-        return {"peer": system, "sessions": sessions, "failed": done.stderr.strip().splitlines()[-1:] or "no output"}
+        return {"peer": system, "sessions": sessions, "failed": (errors.strip().splitlines() or ["no output"])[-1]}
     result: dict[str, Any] = json.loads(lines[-1])
-    waited = (_waited_s() - before) / (time.monotonic() - began_s)
-    return {**result, "machine_waited": round(waited, 3), "load_1m": measure.machine()["load_1m"]}
+    return {**result, "waited": round(waited, 3), "load_1m": measure.machine()["load_1m"]}
 
 
 def medians(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -64,7 +58,7 @@ def medians(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
         mine = [r for r in runs if (r["peer"], r["sessions"]) == (system, sessions)]
         good = [r for r in mine if "cpu_per_session" in r]
         row: dict[str, Any] = {"peer": system, "sessions": sessions, "runs": len(good)}
-        for key in (*KEYS, "frames", "expected", "machine_waited", "load_1m"):
+        for key in (*KEYS, "frames", "expected", "waited", "load_1m"):
             values = [r[key] for r in good if r.get(key) is not None]
             row[key] = statistics.median(values) if values else None
         row["behind"] = not good or any(is_behind(r) for r in good)
@@ -78,17 +72,23 @@ def is_behind(run: Mapping[str, Any]) -> bool:
     return run["frames"] < 0.98 * run["expected"] or late_ms > 1000 or not run.get("late_valid", True)
 
 
-def _waited_s() -> float:
-    """Seconds that runnable threads of the whole machine have waited for a core."""
-    total = 0
-    for line in Path("/proc/schedstat").read_text().splitlines():
-        if line.startswith("cpu"):
-            total += int(line.split()[8])
-    return total / 1e9
+def watched(command: list[str]) -> tuple[str, str, float]:
+    """Run it; (output, errors, share of the time that its processes' threads wanted a core and had none)."""
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    began_s, waits_ns = time.monotonic(), {}
+    while True:
+        try:
+            out, errors = process.communicate(timeout=1.0)
+            return out, errors, sum(waits_ns.values()) / 1e9 / (time.monotonic() - began_s)
+        except subprocess.TimeoutExpired:
+            pids = [process.pid, *measure.descendants(process.pid)]
+            waits_ns |= {pid: found.wait_ns for pid, found in measure.read({"": pids})[""].items()}
+            if time.monotonic() - began_s > _TIMEOUT_S:
+                process.kill()
 
 
 def human(result: Mapping[str, Any]) -> str:
-    columns = ["peer", "sessions", "runs", *KEYS, "frames", "expected", "behind", "machine_waited", "load_1m"]
+    columns = ["peer", "sessions", "runs", *KEYS, "frames", "expected", "behind", "waited", "load_1m"]
     failed = [
         f"{r['peer']} at {r['sessions']}: {r['failed']}" for r in result["runs"] if isinstance(r.get("failed"), str)
     ]

@@ -48,11 +48,14 @@ def config_of(
     stt: Mapping[str, Any] | None = None,
     isolation: str = "packed",
     more: str = "",
+    providers: str = "",
+    max_sessions: int | None = None,
 ) -> str:
     """webrtc and heuristic as they ship; ears, agent and voice as stubs; endpointing 0, one actor of each."""
     options = json.dumps({"board": board, **(stt or {})})
     # twice the sessions: no second host is opened ahead of need, so that there is the number asked for
     full = 2 * sessions if hosts == 1 else -(-sessions // hosts)
+    full = max_sessions or full
     capacity = f"capacity: {{streams_per_actor: {max(sessions, 1)}}}"
     return f"""\
 schema: 1
@@ -62,6 +65,7 @@ providers:
   ears: {{stage: stt, type: "benchmarks.stubs:Stt", options: {options}, {capacity}}}
   answer: {{stage: agent, type: fake-agent, options: {{says: ["This is the answer."]}}, {capacity}}}
   voice: {{stage: tts, type: "benchmarks.stubs:Tts", {capacity}}}
+{providers}
 pools:
   default: {{min: 0, max: 1}}
 hosts: {{max_sessions: {full}, warm: 1}}
@@ -87,13 +91,24 @@ class Rig:
         stt: Mapping[str, Any] | None = None,
         isolation: str = "packed",
         more: str = "",
+        providers: str = "",
+        max_sessions: int | None = None,
         progress: Callable[[str], None] = lambda text: print(text, file=sys.stderr, flush=True),
     ) -> None:
         self.sessions, self.progress = sessions, progress
         self.folder = tempfile.TemporaryDirectory(prefix="patchbay-bench-")
         self.board_path = str(Path(self.folder.name, "board"))
         self.board = Board.create(self.board_path, sessions)
-        self.config = config_of(self.board_path, sessions, hosts=hosts, stt=stt, isolation=isolation, more=more)
+        self.config = config_of(
+            self.board_path,
+            sessions,
+            hosts=hosts,
+            stt=stt,
+            isolation=isolation,
+            more=more,
+            providers=providers,
+            max_sessions=max_sessions,
+        )
         self._sender_args = ["--wav", wav or default_wav(), "--tick-ms", str(tick_ms), "--links", str(links)]
         self.sender: subprocess.Popen[bytes] | None = None
         self.router: Any = None
@@ -135,8 +150,8 @@ class Rig:
         self.opened += n
         return list(zip(numbers, ray.get(asked, timeout=_ANSWER_S), strict=True))
 
-    def attach(self, n: int) -> None:
-        """Open `n` sessions, and let the sender talk on them."""
+    def attach(self, n: int, tenant: str = "bench", manners: str = "") -> None:
+        """Open `n` sessions, and let the sender talk on them. `manners`: see the sender."""
         if self.sender is None:
             self.sender = subprocess.Popen(
                 [sys.executable, "-m", "benchmarks.sender", "--board", self.board_path, *self._sender_args],
@@ -144,7 +159,7 @@ class Rig:
             )  # fmt: skip
         began_s = time.perf_counter()
         for start in range(0, n, _OPEN_AT_ONCE):
-            told = self._ask("attach", self.open(min(_OPEN_AT_ONCE, n - start)))
+            told = self._ask(manners, self.open(min(_OPEN_AT_ONCE, n - start), tenant))
             if told["failed"]:
                 raise SystemExit(f"sessions failed: {told['failed']}")
         self.progress(f"{n} sessions talk after {time.perf_counter() - began_s:.1f} s")
@@ -184,6 +199,20 @@ class Rig:
         import ray
 
         return Counter(s["host"] for s in ray.get(self.router.sessions.remote(), timeout=_ANSWER_S))
+
+    def statistics(self, stage: str) -> list[Any]:
+        """What the hosts (`host`) or provider actors of a stage count of themselves; one that hangs is left out."""
+        import ray
+
+        from cluster.launch import NAMESPACE
+
+        names = [name for pool in self.pools() if pool["stage"] == stage for name in pool["actors"]]
+        found = []
+        for name in names:
+            with contextlib.suppress(Exception):
+                actor = ray.get_actor(name, namespace=NAMESPACE)
+                found.append(ray.get(actor.statistics.remote(), timeout=2.0))
+        return found
 
     def pids(self) -> dict[str, list[int]]:
         """Every process by class: the stages and the host by the router's books, this driver, the sender."""

@@ -2,8 +2,10 @@
 
     python -m benchmarks.sender --board FILE --wav FILE [--tick-ms 5] [--links 1]
 
-It reads pickled messages on its standard input, ("attach", [(number, SessionHandle), ...]) and ("stop",), and prints a
-JSON line when so many are attached and one with its counts at the end. The calls are those of the ordinary client.
+It reads pickled messages on its standard input, ("", [(number, SessionHandle), ...]), where the text says with
+what manners, and ("stop",); it prints a
+JSON line when so many are attached and one with its counts at the end.
+The calls are those of the ordinary client.
 
 A gateway may keep audio for company up to `tick_ms`: a frame leaves with the first tick after it was due, and what it
 waited counts as lateness. Sessions are spread evenly over the 20 ms of a frame.
@@ -56,6 +58,8 @@ class Caller:
         self.over = False
         self.stopped_s: float | None = None
         self.stopped_ns = 0
+        self.pours = 1
+        """Frames where one is due; more than one go out without asking for credit, as no client of ours would."""
 
 
 class Sender:
@@ -72,12 +76,18 @@ class Sender:
         self.failed: Counter[str] = Counter()
         self.closed: list[dict[str, Any]] = []
 
-    async def hold(self, number: int, handle: SessionHandle, client: Client, attached: Any) -> None:
-        """One call from attach to close: the only task of a session here, and it sleeps."""
+    async def hold(self, number: int, handle: SessionHandle, client: Client, attached: Any, manners: str = "") -> None:
+        """One call from attach to close: the only task of a session here, and it sleeps.
+
+        `manners`: "pours" sends ten times real time, "deaf" never reads what comes.
+        """
         try:
             async with handle.connect(client=client) as call:
                 caller = Caller(number, call)
                 self._watch(caller)
+                caller.pours = 10 if manners == "pours" else 1
+                if manners == "deaf":
+                    call._way[0]._link._transport.pause_reading()
                 self._place(caller)
                 attached()
                 await self.stopping.wait()
@@ -137,6 +147,9 @@ class Sender:
                 caller.start_ns = tick_due_ns - self.tick_ns + caller.number * FRAME_NS // board.sessions % self.tick_ns
                 board.begin(caller.number, caller.start_ns)
             due_ns = caller.start_ns + caller.sent * FRAME_NS
+            if caller.pours > 1:
+                self._pour(caller)
+                continue
             try:
                 await caller.call.send(chunks[(caller.sent + caller.number * 7) % len(chunks)])
             except PatchbayError as error:
@@ -145,6 +158,16 @@ class Sender:
                 continue
             caller.sent += 1
             board.sent(caller.number, due_ns)
+
+    def _pour(self, caller: Caller) -> None:
+        """Past the client: straight to the link, whatever the session has accepted."""
+        if caller.call._way is None:
+            caller.over = True
+            return
+        link, stream = caller.call._way
+        for _ in range(caller.pours):
+            link.send_audio(stream, caller.sent, caller.sent * 320, self.chunks[caller.sent % len(self.chunks)])
+            caller.sent += 1
 
     def _drain(self, part: int) -> None:
         """Read the events of a quarter of the callers."""
@@ -191,7 +214,8 @@ async def run(args: argparse.Namespace) -> None:
             all_here.clear()
             wanted = n + len(message[1])
             for number, handle in message[1]:
-                tasks.create_task(sender.hold(number, handle, client, attached))
+                own = Client() if message[0] else client  # bad manners come over a link of their own
+                tasks.create_task(sender.hold(number, handle, own, attached, message[0]))
             async with asyncio.timeout(30):
                 await all_here.wait()
             gc.collect()

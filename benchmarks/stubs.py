@@ -9,6 +9,7 @@ The agent is `fake-agent`, voice detection and turns are the real ones.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping
 from time import monotonic_ns
 from typing import Any
@@ -32,6 +33,7 @@ from benchmarks.board import Board
 __all__ = ["Stt", "SttOptions", "Tts", "TtsOptions", "session_number"]
 
 _RATE_HZ = 16_000
+_STOPPED_S = 600.0
 _TEXT = "hello there."
 
 
@@ -44,7 +46,7 @@ class SttOptions(Options):
     board: str | None = None
     """File of the board; None: nothing is counted."""
     read_s: float = 0.0
-    """Busy for so long with each frame: 0.02 reads one session's audio at the speed of speech."""
+    """Blocked for so long with each frame, whichever stream's: 0.02 reads one session at the speed of speech."""
     stops_after: int | None = None
     """So many frames of a stream, then the whole process blocks for ten minutes: a vendor's library that hangs."""
 
@@ -94,7 +96,7 @@ class SttStream(_Stream):
 
 
 class SlowStt(SttStream):
-    """Reads slower than speech, or not at all: asynchronously, as a vendor's socket that does not drain."""
+    """Reads slower than speech, or not at all, and holds its process meanwhile, as a vendor's library that blocks."""
 
     def __init__(self, spec: StreamSpec, emit: Emit, board: Board | None, options: SttOptions) -> None:
         super().__init__(spec, emit, board)
@@ -103,11 +105,8 @@ class SlowStt(SttStream):
     def audio(self, pos: int, pcm: bytes) -> None:
         super().audio(pos, pcm)
         self._frames += 1
-        until_ns = monotonic_ns() + int(self._options.read_s * 1e9)
-        if self._options.stops_after is not None and self._frames > self._options.stops_after:
-            until_ns += 600_000_000_000
-        while monotonic_ns() < until_ns:  # it holds the interpreter, as a decoder does
-            pass
+        stops = self._options.stops_after is not None and self._frames > self._options.stops_after
+        time.sleep(_STOPPED_S if stops else self._options.read_s)
 
 
 class Stt(_Base):
