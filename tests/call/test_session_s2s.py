@@ -13,7 +13,7 @@ import pytest
 
 from actors import events as ev
 from actors.providers import interface as pi
-from actors.speaking import MODEL_S
+from actors.speaking_model import MODEL_S
 from router.settings import BargeIn, SessionSettings, Silence
 from tests.call.scenario import Played, models, op, play, say
 
@@ -279,7 +279,7 @@ def test_a_local_barge_in_is_confirmed_by_voiced_frames_and_answered() -> None:
     call = play([(1.0, 2.0), (4.0, 5.2)], 9.0, **models(vad="local", model={"says": [TALE, "Yes."]}))
     assert call.times("voice.held") == [4.06]
     stopped = call.of("voice.stopped")
-    assert [(e.t, e.why) for e in stopped][0] == (4.5, "interrupted")
+    assert (stopped[0].t, stopped[0].why) == (4.5, "interrupted")
     assert told(call, "heard")[0] == (1, pytest.approx(1560.0, abs=0.1))
     assert [e.said for e in stopped] == [TALE, "Yes."]
     assert asked_s(call) == [2.5, 5.7]
