@@ -50,6 +50,11 @@ class Played:
         assert isinstance(closed, ev.SessionClosed)
         return closed
 
+    @property
+    def ending(self) -> tuple[str, float]:
+        """Why it closed, and when."""
+        return self.closed.reason, round(self.closed.t, 3)
+
     def of(self, kind: str) -> list[Any]:
         return [e for _, e in self.log if _tag(e) == kind]
 

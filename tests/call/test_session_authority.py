@@ -107,7 +107,7 @@ def test_words_that_only_the_vendor_noticed_are_one_turn() -> None:
 def test_when_the_vendor_dies_our_own_pause_ends_the_turn_and_those_after(dies_s: float) -> None:
     """The first ear has turn events, the second has none: the authority goes to our own pause in mid-call."""
     stages = plan_of(SessionSettings()).stages
-    options = {"first": VENDOR, "second": {"says": ["later words"]}}
+    options: dict[str, dict[str, Any]] = {"first": VENDOR, "second": {"says": ["later words"]}}
     stages["stt"] = tuple(Candidate(stage="stt", provider=n, type="fake-stt", options=o) for n, o in options.items())
     given = {**providers(), **{n: FakeStt(o) for n, o in options.items()}}
     died = (dies_s, lambda _, given: given["first"].handle.fail("connect"))

@@ -74,7 +74,7 @@ def test_a_caller_that_closes_while_the_last_reply_plays_closes_once(hang_up: bo
     given = providers(agent={"says": [TALE], "hang_up_after": 1 if hang_up else None})
     acts = [op(3.5, ev.CallerClose())] if hang_up else [op(2.6, ev.EndInput()), op(3.5, ev.CallerClose())]
     call = play([(1.0, 2.0)], 9.0, given=given, acts=acts)
-    assert (call.closed.reason, call.closed.t) == ("caller_closed", pytest.approx(3.5, abs=0.021))
+    assert call.ending == ("caller_closed", pytest.approx(3.5, abs=0.021))
     assert [e.why for e in call.of("voice.stopped")] == ["interrupted"]
     assert call.record["reason"] == "caller_closed"
 
@@ -238,7 +238,7 @@ def test_an_ear_that_never_opened_heard_nothing() -> None:
 
 def test_an_application_that_never_answers_does_not_keep_the_call() -> None:
     call = play([(1.0, 2.0)], 60.0, acts=[op(2.6, ev.EndInput())], **client_agent())
-    assert (call.closed.reason, call.closed.t) == ("input_ended", pytest.approx(2.5 + CLIENT_S, abs=0.041))
+    assert call.ending == ("input_ended", pytest.approx(2.5 + CLIENT_S, abs=0.041))
 
 
 def test_silence_prompts_go_on_after_an_application_that_never_answered() -> None:
@@ -290,7 +290,7 @@ def test_a_caller_that_stays_away_ends_the_call_and_its_reply() -> None:
     settings = SessionSettings(resume_s=5.0)
     acts = [act(3.5, lambda call, _: call.session.detach())]
     call = play([(1.0, 2.0)], 20.0, settings=settings, given=providers(agent={"says": [TALE]}), acts=acts)
-    assert (call.closed.reason, call.closed.t) == ("lost", pytest.approx(8.5, abs=0.021))
+    assert call.ending == ("lost", pytest.approx(8.5, abs=0.021))
     assert len(call.of("voice.stopped")) == 1
 
 

@@ -173,7 +173,7 @@ def test_an_interrupted_response_makes_way_for_the_one_that_waits() -> None:
 def test_nothing_is_said_after_the_call_is_closed_while_responses_wait() -> None:
     events = (pi.ResponseStarted(response=7), sound(7, 3.0), pi.ResponseStarted(response=8), sound(8, 3.0))
     call = play([], 9.0, acts=[tells(1.0, *events), op(2.0, ev.CallerClose())], **models(model={}))
-    assert (call.closed.reason, call.closed.t) == ("caller_closed", 2.0)  # and it is last: see `_check`
+    assert call.ending == ("caller_closed", 2.0)  # and it is last: see `_check`
     assert len(call.of("voice.started")) == 1
 
 
@@ -208,7 +208,7 @@ def test_the_caller_may_speak_over_the_greeting() -> None:
 def test_the_model_hangs_up_after_its_reply() -> None:
     events = (pi.ResponseStarted(response=7), sound(7, 1.0), pi.Action(turn=7, name="hang_up"))
     call = play([], 9.0, acts=[tells(1.0, *events, pi.ResponseDone(response=7))], **models(model={}))
-    assert (call.closed.reason, call.closed.t) == ("agent_hung_up", 2.0)
+    assert call.ending == ("agent_hung_up", 2.0)
     assert call.of("voice.stopped")[0].why == "finished"
 
 
@@ -399,4 +399,4 @@ def test_the_last_model_dead_is_fatal_and_says_so() -> None:
     call = play([], 9.0, acts=[fails(2.0)], **models(model={}))
     (error,) = call.of("error")
     assert (error.stage, error.kind, error.fatal) == ("s2s", "connect", True)
-    assert (call.closed.reason, call.closed.t) == ("error", pytest.approx(2.0, abs=0.021))
+    assert call.ending == ("error", pytest.approx(2.0, abs=0.021))
