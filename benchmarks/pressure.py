@@ -16,6 +16,7 @@ come, and so is the memory of all our processes. The first ones' positions do no
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -125,7 +126,10 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--plot")
     args = parser.parse_args()
-    rows = [run(name, args.sessions, args.seconds, args.warm_s) for name in args.only]
+    rows = []
+    for name in args.only:
+        rows.append(run(name, args.sessions, args.seconds, args.warm_s))
+        print(json.dumps(rows[-1]), file=sys.stderr, flush=True)  # half a minute each: what is done is not lost
     result = {"benchmark": "pressure", "machine": measure.machine(), "rows": rows}
     measure.print_result(result, as_json=args.json, human=human)
     if args.plot:

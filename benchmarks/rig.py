@@ -78,7 +78,7 @@ default:
 
 
 class Rig:
-    """See the module. `tick_ms`, `links`: of the sender."""
+    """See the module. `tick_ms`, `links`: of the sender. `sessions`: ever; `capacity`: at once, where that is less."""
 
     def __init__(
         self,
@@ -93,6 +93,7 @@ class Rig:
         more: str = "",
         providers: str = "",
         max_sessions: int | None = None,
+        capacity: int | None = None,
         progress: Callable[[str], None] = lambda text: print(text, file=sys.stderr, flush=True),
     ) -> None:
         self.sessions, self.progress = sessions, progress
@@ -150,7 +151,7 @@ class Rig:
         self.opened += n
         return list(zip(numbers, ray.get(asked, timeout=_ANSWER_S), strict=True))
 
-    def attach(self, n: int, tenant: str = "bench", manners: str = "") -> None:
+    def attach(self, n: int, tenant: str = "bench", manners: str = "", *, quiet: bool = False) -> None:
         """Open `n` sessions, and let the sender talk on them. `manners`: see the sender."""
         if self.sender is None:
             self.sender = subprocess.Popen(
@@ -162,7 +163,12 @@ class Rig:
             told = self._ask(manners, self.open(min(_OPEN_AT_ONCE, n - start), tenant))
             if told["failed"]:
                 raise SystemExit(f"sessions failed: {told['failed']}")
-        self.progress(f"{n} sessions talk after {time.perf_counter() - began_s:.1f} s")
+        if not quiet:
+            self.progress(f"{n} sessions talk after {time.perf_counter() - began_s:.1f} s")
+
+    def hang_up(self, numbers: list[int]) -> None:
+        """These callers close, and it is over when they have."""
+        self._ask("hang up", numbers)
 
     def stop(self) -> dict[str, Any]:
         """End every call; what the sender saw."""

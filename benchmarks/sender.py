@@ -3,7 +3,7 @@
     python -m benchmarks.sender --board FILE --wav FILE [--tick-ms 5] [--links 1]
 
 It reads pickled messages on its standard input, ("", [(number, SessionHandle), ...]), where the text says with
-what manners, and ("stop",); it prints a
+what manners, ("hang up", [number, ...]) and ("stop",); it prints a
 JSON line when so many are attached and one with its counts at the end.
 The calls are those of the ordinary client.
 
@@ -54,7 +54,7 @@ class Caller:
     def __init__(self, number: int, call: Any) -> None:
         self.number, self.call = number, call
         self.sent = 0
-        self.start_ns = 0
+        self.start_ns = self.slot = 0
         self.over = False
         self.stopped_s: float | None = None
         self.stopped_ns = 0
@@ -73,8 +73,11 @@ class Sender:
         self.dropped_ms: Counter[str] = Counter()
         self.late_ns_max = 0
         self.stopping = asyncio.Event()
+        self.leaving: dict[int, asyncio.Event] = {}
+        self.left: dict[int, asyncio.Event] = {}
         self.failed: Counter[str] = Counter()
-        self.closed: list[dict[str, Any]] = []
+        self.reasons: Counter[str] = Counter()
+        self.concealed_ms = 0
 
     async def hold(self, number: int, handle: SessionHandle, client: Client, attached: Any, manners: str = "") -> None:
         """One call from attach to close: the only task of a session here, and it sleeps.
@@ -90,19 +93,33 @@ class Sender:
                     call._way[0]._link._transport.pause_reading()
                 self._place(caller)
                 attached()
-                await self.stopping.wait()
+                await self.leaving.setdefault(number, asyncio.Event()).wait()
                 caller.over = True
+                self.slots[caller.slot].remove(caller)
+                self.callers.remove(caller)
             while (event := call.next_event_nowait()) is not None:
                 if isinstance(event, ev.SessionClosed):
-                    self.closed.append({"reason": event.reason, **event.stats})
+                    self.reasons[event.reason] += 1
+                    self.concealed_ms += event.stats.get("concealed_ms", 0)
         except PatchbayError as error:
             self.failed[type(error).__name__] += 1
             attached()
+        finally:
+            self.left.setdefault(number, asyncio.Event()).set()
+
+    async def hang_up(self, numbers: list[int]) -> None:
+        """Close these calls and wait until they have closed."""
+        for number in numbers:
+            self.leaving.setdefault(number, asyncio.Event()).set()
+        for number in numbers:
+            await self.left.setdefault(number, asyncio.Event()).wait()
+            del self.left[number], self.leaving[number]
 
     def _place(self, caller: Caller) -> None:
         """Into the slot of its share of the 20 ms."""
         at_ns = caller.number * FRAME_NS // max(1, self.board.sessions)
-        self.slots[(at_ns // self.tick_ns + 1) % len(self.slots)].append(caller)
+        caller.slot = (at_ns // self.tick_ns + 1) % len(self.slots)
+        self.slots[caller.slot].append(caller)
         self.callers.append(caller)
 
     def _watch(self, caller: Caller) -> None:
@@ -211,6 +228,10 @@ async def run(args: argparse.Namespace) -> None:
             message = await asyncio.to_thread(pickle.load, sys.stdin.buffer)
             if message[0] == "stop":
                 break
+            if message[0] == "hang up":
+                await sender.hang_up(message[1])
+                tell({"hung_up": len(message[1])})
+                continue
             all_here.clear()
             wanted = n + len(message[1])
             for number, handle in message[1]:
@@ -221,6 +242,8 @@ async def run(args: argparse.Namespace) -> None:
             gc.collect()
             gc.freeze()
             tell({"attached": n, "links": [len(x) for x in client.statistics().values()], "failed": sender.failed})
+        for leaving in sender.leaving.values():
+            leaving.set()
         sender.stopping.set()
         await player
     tell(
@@ -228,8 +251,8 @@ async def run(args: argparse.Namespace) -> None:
             "turns_ms": sender.turns_ms, "turns_seen_ms": sender.turns_seen_ms, "seen": sender.seen,
             "failed": sender.failed,
             "late_max_ms": sender.late_ns_max / 1e6,
-            "concealed_ms": sum(c.get("concealed_ms", 0) for c in sender.closed), "closed": len(sender.closed),
-            "reasons": Counter(c["reason"] for c in sender.closed),
+            "concealed_ms": sender.concealed_ms,
+            "reasons": sender.reasons,
             "dropped_ms": sender.dropped_ms,
         }
     )  # fmt: skip

@@ -1,0 +1,138 @@
+"""Sessions opened and closed at random for a long time: what grows? Memory, descriptors, threads and Ray's objects.
+
+    python benchmarks/soak.py --minutes 30 [--sessions 200] [--per-s 5] [--json] [--plot FILE]
+
+`--sessions` live at once, all talking; every second `--per-s` of them hang up and as many others call. After the first
+`--warm-min` minutes (a fifth of the time where that is less) each process's PSS, its file descriptors and threads are
+read every two seconds, tasks of the loops are counted through what the hosts say of themselves (`sessions`), and the
+slope of each over time is told with its 95 % interval: it should hold 0, or be under 1 MB an hour for a process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks import measure  # after the path is set
+from benchmarks.rig import Rig
+
+_EVERY_S = 2.0
+_WARM_MIN = 5.0
+_GOAL_MB_PER_H = 1.0
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    rng = random.Random(args.seed)
+    most = args.sessions + round(args.minutes * 60 * args.per_s) + args.per_s
+    series: dict[str, dict[str, list[tuple[float, float]]]] = {}
+    with Rig(most, capacity=args.sessions + 4 * args.per_s) as rig:
+        rig.attach(args.sessions)
+        live = list(range(args.sessions))
+        began_s = time.monotonic()
+        warm_s = min(_WARM_MIN * 60, args.minutes * 12)
+        next_read_s, beat = began_s, 0
+        while (now_s := time.monotonic()) < began_s + args.minutes * 60:
+            if now_s >= next_read_s:
+                next_read_s = now_s + _EVERY_S
+                if now_s - began_s >= warm_s:
+                    note(series, rig, (now_s - began_s) / 3600)
+            live = churn(rig, live, rng, args.per_s)
+            beat += 1
+            time.sleep(max(0.0, began_s + beat - time.monotonic()))
+        hosts = [{"sessions": s.sessions, "failed_sessions": s.failed_sessions} for s in rig.statistics("host")]
+        opened = rig.opened
+        told = rig.stop()
+    rows = slopes(series)
+    return {
+        "benchmark": "soak", "minutes": args.minutes, "live": args.sessions, "opened": opened, "seed": args.seed,
+        "rows": rows, "holds": all(row["holds"] for row in rows), "hosts": hosts, "failed": told.get("failed"),
+        "ended": told.get("reasons"), "series": series, "machine": measure.machine(),
+    }  # fmt: skip
+
+
+def churn(rig: Rig, live: list[int], rng: random.Random, n: int) -> list[int]:
+    """`n` callers, chosen at random, hang up; as many new ones call."""
+    gone = set(rng.sample(live, min(n, len(live))))
+    rig.hang_up(sorted(gone))
+    first = rig.opened
+    rig.attach(n, quiet=True)
+    return [i for i in live if i not in gone] + list(range(first, first + n))
+
+
+def note(series: dict[str, dict[str, list[tuple[float, float]]]], rig: Rig, at_h: float) -> None:
+    """One reading of every process of ours, and of Ray's objects."""
+    pids = rig.pids()
+    for name in ("host", "vad", "turn", "stt", "agent", "tts", "router"):
+        for pid in pids.get(name, ()):
+            found = measure.sample(pid, memory=True)
+            if found is None:
+                continue
+            mine = series.setdefault(f"{name} {pid}", {})
+            mine.setdefault("pss_mb", []).append((at_h, found.pss_kb / 1024))
+            mine.setdefault("descriptors", []).append((at_h, len(os.listdir(f"/proc/{pid}/fd"))))
+            mine.setdefault("threads", []).append((at_h, len(os.listdir(f"/proc/{pid}/task"))))
+    series.setdefault("ray", {}).setdefault("objects_mb", []).append((at_h, _objects_mb()))
+
+
+def _objects_mb() -> float:
+    """What Ray's object store holds."""
+    import ray
+
+    total = ray.cluster_resources().get("object_store_memory", 0.0)
+    return float(total - ray.available_resources().get("object_store_memory", 0.0)) / 1e6
+
+
+def slopes(series: Mapping[str, Mapping[str, list[tuple[float, float]]]]) -> list[dict[str, Any]]:
+    """Per process and thing, units an hour; `holds`: the goal is met."""
+    rows = []
+    for process, things in series.items():
+        for thing, points in things.items():
+            if len(points) < 3:
+                continue
+            rise, half = measure.slope(points)
+            small = thing.endswith("_mb") and rise < _GOAL_MB_PER_H
+            rows.append(
+                {"process": process, "what": thing, "per_hour": round(rise, 3), "half_95": round(half, 3),
+                 "first": points[0][1], "last": points[-1][1], "readings": len(points),
+                 "holds": rise - half <= 0 or small}
+            )  # fmt: skip
+    return rows
+
+
+def human(result: Mapping[str, Any]) -> str:
+    columns = ["process", "what", "per_hour", "half_95", "first", "last", "readings", "holds"]
+    told = {k: result[k] for k in ("minutes", "live", "opened", "failed", "ended", "hosts", "machine")}
+    return "\n".join([measure.table(result["rows"], columns), str(told)])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--minutes", type=float, default=30.0)
+    parser.add_argument("--sessions", type=int, default=200)
+    parser.add_argument("--per-s", type=int, default=5)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--plot")
+    args = parser.parse_args()
+    result = run(args)
+    measure.print_result(result, as_json=args.json, human=human)
+    if args.plot:
+        from benchmarks.plot import draw
+
+        charts = []
+        for thing in ("pss_mb", "descriptors", "threads"):
+            lines = {p: [(x * 60, y) for x, y in t[thing]] for p, t in result["series"].items() if thing in t}
+            charts.append((thing, "minutes", thing, lines, False))
+        draw(args.plot, *charts)
+
+
+if __name__ == "__main__":
+    main()
