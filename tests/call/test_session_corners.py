@@ -183,6 +183,25 @@ def test_a_late_final_that_says_something_else_takes_the_place_of_what_stood_in(
     assert [t[2] for t in turns(call)] == ["hello ages", "yellow pages please"]
 
 
+def test_a_final_that_comes_while_its_partial_waits_behind_a_reply_takes_its_place() -> None:
+    """The turn ended by its partial, and is not told yet: the reply may not be interrupted."""
+    given = providers(stt={"answer_delay_s": 2.5, "says": ["hello world"]})
+    call = play([(1.5, 2.3)], 12.0, given=given, acts=[say(TALE, 1.0, interruptible=False)])
+    assert [(e.t, e.text, e.provisional) for e in call.of("turn.ended")] == [
+        (call.times("voice.stopped")[0], "hello world", False)
+    ]  # fmt: skip
+
+
+def test_two_partials_that_stood_in_are_both_made_good_by_their_finals() -> None:
+    given = providers(
+        stt={"stall_after": 0, "says": ["one two", "three four"], "partial_ms": 300}, agent={"answer_delay_s": 4.0}
+    )
+    call = play([(1.0, 2.0), (4.2, 5.2)], 20.0, given=given, acts=[allow(7.5)])
+    assert [e.provisional for e in call.of("turn.ended")][:2] == [True, True]
+    assert [t[2] for t in turns(call)][:2] == ["one two", "one two three four"]
+    assert {t[2] for t in turns(call)[2:]} <= {"one two three four"}
+
+
 def test_a_final_after_the_reply_went_on_interrupts_it_and_is_answered() -> None:
     given = providers(
         agent={"says": [TALE, "Very well."]},

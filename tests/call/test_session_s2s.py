@@ -150,6 +150,15 @@ def test_a_model_interrupts_itself() -> None:
     assert call.of("voice.stopped")[1].heard == "Yes."
 
 
+def test_an_answer_that_begins_while_the_caller_speaks_again_does_not_end_that_speech() -> None:
+    call = play([(1.0, 2.0), (2.5, 3.5)], 9.0, **models(model={"answer_delay_s": 0.7, "says": ["Yes.", "No."]}))
+    assert call.times("speech.stopped") == [2.3, 3.8]
+    assert len(call.of("transcript.final")) == 2
+    last = {e.turn_id: e.text for e in call.of("turn.ended")}
+    assert " ".join(last.values()) == "hello world hello world"
+    assert call.of("voice.stopped")[-1].said == "No."
+
+
 def test_two_responses_follow_one_another_each_with_its_own_text() -> None:
     first = [pi.ResponseStarted(response=7), pi.OutputText(response=7, delta="First."), sound(7, 1.0)]
     second = [pi.ResponseStarted(response=8), pi.OutputText(response=8, delta="Second."), sound(8, 0.5)]
@@ -283,6 +292,20 @@ def test_a_local_barge_in_is_confirmed_by_voiced_frames_and_answered() -> None:
     assert told(call, "heard")[0] == (1, pytest.approx(1560.0, abs=0.1))
     assert [e.said for e in stopped] == [TALE, "Yes."]
     assert asked_s(call) == [2.5, 5.7]
+
+
+def test_words_said_into_a_reply_that_the_model_answers_stop_it_once() -> None:
+    """Too short to confirm a barge-in by itself: the words do, and the answer comes."""
+    call = play([(1.0, 2.0), (4.0, 4.4)], 9.0, **models(vad="local", model={"says": [TALE, "Yes."]}))
+    assert [(e.said, e.why) for e in call.of("voice.stopped")] == [(TALE, "interrupted"), ("Yes.", "finished")]
+    assert call.times("voice.stopped")[0] == 4.6
+    order = [kind for t, kind in call.story("agent.text", "turn.latency") if t > 4.5]
+    assert order[: order.index("voice.started")] == [
+        "speech.stopped",
+        "transcript.final",
+        "voice.stopped",
+        "turn.ended",
+    ]
 
 
 def test_speech_without_words_is_discarded_and_the_call_goes_on() -> None:
