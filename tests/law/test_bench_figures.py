@@ -1,0 +1,105 @@
+"""What the benchmarks make of what they read: lateness on the board, profiles, who fell behind, slopes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from benchmarks import compare, measure, pressure, soak
+from benchmarks.board import SAMPLE_NS, Board
+from benchmarks.profiles import fold, report
+
+
+def test_a_frame_is_as_late_as_the_time_since_its_position_was_due(tmp_path: Path) -> None:
+    board = Board.create(tmp_path / "board", 3)
+    other = Board(tmp_path / "board")
+    board.count(0, 10**12)
+    board.begin(1, 5_000_000)
+    other.handled(1, 320, 5_000_000 + 320 * SAMPLE_NS + 7_000_000)
+    counts = board.histogram(1)
+    assert sum(counts) == 1
+    late_ms = measure.histogram_quantile(counts, 1.0)
+    assert late_ms is not None
+    assert 7.0 <= late_ms < 7.3
+    assert board.totals() == (0, 1)
+    assert sum(board.histogram(0)) == sum(board.histogram(2)) == 0
+
+
+def test_only_what_was_due_in_the_counted_time_counts_at_both_ends(tmp_path: Path) -> None:
+    board = Board.create(tmp_path / "board", 1)
+    board.sent(0, 500)  # before anybody said what is counted
+    board.count(1000, 2000)
+    for due_ns in (999, 1000, 1999, 2000):
+        board.sent(0, due_ns)
+        board.begin(0, due_ns)
+        board.handled(0, 0, 10**9)  # when it is handled does not matter
+    assert board.totals() == (2, 2)
+    board.clear()
+    assert board.totals() == (0, 0)
+    assert sum(board.histogram(0)) == 0
+
+
+def test_totals_are_of_the_first_sessions_where_asked(tmp_path: Path) -> None:
+    board = Board.create(tmp_path / "board", 2)
+    board.count(0, 10)
+    board.sent(1, 5)
+    assert (board.totals(1), board.totals()) == ((0, 0), (1, 0))
+
+
+def test_a_recursive_function_counts_once_a_sample() -> None:
+    own, everywhere, total = fold(["run (/x/a.py:1);walk (b.py:7);walk (b.py:9) 3", "run (a.py:2) 1", "", "odd"])
+    assert total == 4
+    assert own == {"walk (b.py)": 3, "run (a.py)": 1}
+    assert everywhere == {"run (a.py)": 4, "walk (b.py)": 3}
+
+
+def test_a_profile_is_told_per_frame_and_the_rest_is_outside() -> None:
+    text = report(fold(["f (a.py:1) 100"]), 30.0, 1000, 50)  # 1 s in 50,000 frames
+    assert "   10.00           outside" in text
+    assert "   20.00    20.00  f (a.py)" in text
+
+
+def _run(**over: Any) -> dict[str, Any]:
+    return {"peer": "p", "sessions": 1, "cpu_per_session": 0.5, "frames": 100, "expected": 100, "late_p99_ms": 3} | over
+
+
+def test_who_falls_behind_is_said() -> None:
+    assert not compare.is_behind(_run())
+    assert compare.is_behind(_run(frames=97))
+    assert compare.is_behind(_run(late_p99_ms=1500))
+    assert compare.is_behind(_run(late_valid=False))
+
+
+def test_rows_are_medians_and_a_run_without_a_result_counts_as_behind() -> None:
+    rows = compare.medians([_run(cpu_per_session=c) for c in (1, 9, 2)] + [{"peer": "q", "sessions": 5, "failed": "x"}])
+    assert [(r["peer"], r["runs"], r["cpu_per_session"], r["behind"]) for r in rows] == [
+        ("p", 3, 2, False),
+        ("q", 0, None, True),
+    ]
+
+
+def test_neighbours_hold_within_a_fifth_or_two_milliseconds() -> None:
+    assert pressure._holds(4.0, 6.0)
+    assert not pressure._holds(4.0, 6.1)
+    assert pressure._holds(20.0, 24.0)
+    assert not pressure._holds(20.0, 24.5)
+    assert not pressure._holds(None, 1.0)
+
+
+def test_what_grows_for_certain_does_not_hold_and_what_scatters_does() -> None:
+    hours = [n / 100 for n in range(100)]
+    series = {
+        "host 1": {
+            "pss_mb": [(h, 100 + 50 * h) for h in hours],
+            "descriptors": [(h, 10.0 + (-1) ** i) for i, h in enumerate(hours)],
+            "threads": [(h, 5 + 10 * h) for h in hours],
+        },
+        "host 2": {"pss_mb": [(h, 100 + 0.5 * h) for h in hours], "threads": [(0.0, 1.0)]},
+    }
+    holds = {(row["process"], row["what"]): row["holds"] for row in soak.slopes(series)}
+    assert holds == {
+        ("host 1", "pss_mb"): False,
+        ("host 1", "descriptors"): True,
+        ("host 1", "threads"): False,
+        ("host 2", "pss_mb"): True,
+    }
