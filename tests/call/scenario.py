@@ -51,7 +51,7 @@ class Played:
         return closed
 
     @property
-    def ending(self) -> tuple[str, float]:
+    def ending(self) -> tuple[str, Any]:
         """Why it closed, and when."""
         return self.closed.reason, round(self.closed.t, 3)
 

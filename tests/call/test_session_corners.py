@@ -29,7 +29,7 @@ from router.plan import Candidate
 from router.settings import SessionSettings, Silence
 from tests.call.house import FAKES, KEY, House
 from tests.call.scenario import Played, op, plan_of, play, providers, say
-from tests.call.test_session_host import SOFT, _Router, run, until
+from tests.call.test_session_host import LOUD, SOFT, _Router, run, until
 
 TALE = "This answer goes on for some seconds so that there is time. And then there is a second sentence as well."
 
@@ -338,6 +338,22 @@ def test_cut_reply_audio_is_counted_once() -> None:
 
 
 # -------------------------------------------------------------------------------------------------- over real links
+
+
+@pytest.mark.parametrize("mode", ["live", "file"])
+def test_a_caller_that_says_all_and_ends_before_anything_is_open_is_heard_and_answered(mode: Any) -> None:
+    async def script(house: House) -> None:
+        async with house.grant().connect(mode=mode) as call:
+            for n in range(50):
+                await call.send(LOUD if 5 < n < 40 else SOFT)
+            await call.end_input()
+            events = [event async for event in call]
+        assert [e.text for e in events if isinstance(e, ev.TurnEnded)] == ["hello world"]
+        assert [e.heard for e in events if isinstance(e, ev.VoiceStopped)] == ["I heard you."]
+        assert isinstance(events[-1], ev.SessionClosed)
+        assert events[-1].reason == "input_ended"
+
+    run(script)
 
 
 def test_a_saying_whose_iterator_raises_is_ended_and_the_next_one_is_heard() -> None:

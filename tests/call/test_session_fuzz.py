@@ -23,7 +23,7 @@ from router.plan import Candidate
 from router.settings import BargeIn, SessionSettings, Silence
 from tests.call.scenario import Played, models, plan_of, play, providers
 
-RUNS = 60
+RUNS = 50
 """Of each kind; a run takes 20 to 30 ms."""
 ENDS_IN_S = 90.0
 """From the last thing that is done to a call: two turns that an application leaves unanswered are 60 s."""
@@ -141,9 +141,8 @@ def _served(call: _Call) -> dict[str, Any]:
     stages, given = plan_of(SessionSettings()).stages, providers(**options, stt=ears["stt"])
     given |= {"stt2": FakeStt(ears["stt2"]), "tts2": FakeTts(options["tts"]), "agent2": FakeAgent(options["agent"])}
     for stage in ("stt", "tts", "agent"):
-        stages[stage] = tuple(  # type: ignore[index]
-            Candidate(stage=stage, provider=name, type=f"fake-{stage}")  # type: ignore[arg-type]
-            for name in (stage, f"{stage}2")
+        stages[stage] = tuple(
+            Candidate(stage=stage, provider=name, type=f"fake-{stage}") for name in (stage, f"{stage}2")
         )
     if call.kind == "client":
         stages["agent"] = (Candidate(stage="agent", provider="client", type="client"),)

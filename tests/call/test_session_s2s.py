@@ -12,8 +12,11 @@ from typing import Any
 import pytest
 
 from actors import events as ev
+from actors import wire
 from actors.providers import interface as pi
 from actors.speaking_model import MODEL_S
+from actors.stage_slot import StageSlot
+from router.plan import Candidate
 from router.settings import BargeIn, SessionSettings, Silence
 from tests.call.scenario import Played, models, op, play, say
 
@@ -406,7 +409,6 @@ def test_the_end_of_input_lets_the_model_answer_and_closes(vad: str) -> None:
 
 
 def test_two_hundred_items_of_history_reach_the_next_model_in_order() -> None:
-    """None is lost on its way, though all of them wait while the stream opens."""
     count = 200
 
     def fill(call: Any, _: Any) -> None:
@@ -416,6 +418,37 @@ def test_two_hundred_items_of_history_reach_the_next_model_in_order() -> None:
     options = models(model={}, second={"open_delay_s": 0.5, "record_max": 2000})
     call = play([], 5.0, acts=[(1.0, fill), fails(2.0)], **options)
     assert told(call, "inject", "second") == [("user", f"number {n}") for n in range(count)]
+
+
+class _Late:
+    """A connector that finds a stream later, and the stream: what a lease asked of a router is."""
+
+    provider, epoch, rate_hz, unaccepted = "second", 1, 16_000, 0
+
+    def __init__(self) -> None:
+        self.sent: list[wire.StageOp] = []
+
+    def request(self, slot: StageSlot, candidate: Candidate, index: int, spec: pi.StreamSpec) -> None: ...
+    def outcome(self, slot: StageSlot, fault: pi.Fault | None) -> None: ...
+    def audio(self, pos: int, pcm: bytes | memoryview) -> None: ...
+    def close(self, *, drain: bool = False) -> None: ...
+
+    def send(self, op: wire.StageOp) -> None:
+        self.sent.append(op)
+
+
+def test_two_hundred_items_wait_for_a_stream_that_must_be_leased() -> None:
+    late: Any = _Late()
+    spec = pi.StreamSpec(stream=0, epoch=1, session_id="s", tenant_id="t", rate_hz=16_000)
+    chain = models(second={})["stages"]["s2s"]
+    slot = StageSlot("s2s", chain, late, late, lambda *_: spec, lambda: 0.0)
+    slot.open()
+    ops = [wire.S2sInject(role="user", text=f"number {n}") for n in range(200)]
+    for item in ops:
+        slot.send(item)
+    assert not late.sent
+    slot.take(late, slot.epoch)
+    assert late.sent == ops
 
 
 def test_the_last_model_dead_is_fatal_and_says_so() -> None:
