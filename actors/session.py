@@ -100,6 +100,7 @@ class VoiceSession:
         self._input_end_at_s: float | None = None
         self._waiting_end = self._closing = self._ending = self._end_asked = False
         self._heard_since_s = 0.0
+        self._hearing = False
         self._assess_due_s: float | None = None
         self._final_s: float | None = None
         self._failing: ev.CloseReason | None = None
@@ -224,7 +225,8 @@ class VoiceSession:
         for slot in self.slots.values():
             slot.close(drain=False)
         duration_s = round(self._clock() - self._started_s, 3)
-        self._count_audio(self._words_provider)
+        if self._hearing:
+            self._count_audio(self._words_provider)
         stats = self.record.stats(
             reason=reason, duration_s=duration_s, media_s=round(self.ear.at_s, 3), repairs=self.ear.repairs,
             concealed_ms=round(self.ear.concealed_ms), stale=self.law.stale + sum(s.stale for s in self.slots.values()),
@@ -443,6 +445,8 @@ class VoiceSession:
 
     def stage_ready(self, slot: StageSlot) -> None:
         self._listen.pump()
+        if slot.stage in ("stt", "s2s"):
+            self._hearing, self._heard_since_s = True, self.ear.at_s if self.opened else 0.0
         if not self.opened and all(s.state == "ready" for s in self.slots.values()):
             self.opened = True
             now_s = self._clock()
@@ -504,7 +508,9 @@ class VoiceSession:
             self.emit(ev.Degraded, stage=slot.stage, detail=f"every candidate failed; {slot.provider} stands in")
         if slot.stage in ("stt", "s2s"):
             self._tell_final_p99(slot)
-            self._count_audio(before)
+            if self._hearing:
+                self._count_audio(before)
+            self._hearing = False
             self._listen.final_missing()
             self._after_final()
         if slot.stage == "stt" and self.opened:

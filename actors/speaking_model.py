@@ -135,10 +135,13 @@ class ModelVoice:
         if reply is not None and reply.source == "model" and reply.response is None:
             reply.response = response  # it was asked for: a greeting, a `say`
             return
-        if self._law.reply is law.ReplyState.HELD:  # the model took what it heard for a turn
-            self._owner.obey(self._law.interrupt(self._owner.at_s()))
         answer = self._desk.make_reply(0, None, 0, "model")
         answer.response = response
+        if self._law.reply is law.ReplyState.HELD:  # the model took what it heard for a turn
+            self._responses.append(answer)  # it begins when what was held is over: `next`
+            self._desk.note_waiting()
+            self._owner.obey(self._law.interrupt(self._owner.at_s()))
+            return
         if self._law.reply is law.ReplyState.NONE:
             self._answers(answer)
         elif len(self._responses) < QUEUE_MAX:

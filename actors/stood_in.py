@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Any
 
 __all__ = ["StoodIn", "same_words"]
 
@@ -25,18 +26,19 @@ def same_words(a: str, b: str) -> bool:
     return _words(a) == _words(b)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class StoodIn:
-    """What was told in place of a final, and where that speech ended."""
+    """What was told in place of a final, where that speech ended, and where the words stand in their turn."""
 
     text: str
     until_s: float
+    turn: Any
+    index: int | None = None
+    """Among the pieces of the turn; None: they are its tail still."""
 
-    def rest(self, final: str, from_s: float | None) -> str | None:
-        """What `final`, which covers the audio from `from_s` on, says beyond it; None: it is another final."""
+    def rest(self, final: str) -> str | None:
+        """What `final` says beyond it; None: it says something else."""
         told, said = _words(self.text), final.split()
-        if from_s is not None and from_s >= self.until_s:
-            return None
         if not told or _words(final)[: len(told)] != told:
             return None
         taken: list[str] = []

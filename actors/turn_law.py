@@ -119,9 +119,10 @@ class TurnLaw:
         self.utt = 0
         self._utt_words = False
         self._partial = ""
-        self._stood_in: StoodIn | None = None
-        self._stood_in_at: tuple[_Turn, int] | None = None
-        """Where it stands among the pieces of a turn that went on."""
+        self._stood_in: deque[StoodIn] = deque(maxlen=8)
+        """Partials that were told in place of finals which may still come, oldest first."""
+        self._vendor_told = (0.0, "")
+        """Until where, and what, the vendor's last turn was."""
         self._last_voiced_s = 0.0
         self._speech_s = 0.0
         self._covered_s = 0.0
@@ -208,9 +209,7 @@ class TurnLaw:
         if turn.told:
             turn.revision += 1
         if turn.tail:  # the partial that stood in stays: its final has not come
-            turn.pieces.append(turn.tail)
-            turn.tail = ""
-            self._stood_in_at = (turn, len(turn.pieces) - 1)
+            self._settle_tail(turn)
         if later is not None:  # words that came late and waited
             turn.pieces += later.pieces
 
@@ -284,7 +283,9 @@ class TurnLaw:
         if self._speaks_into_reply():
             self._interrupt()
         reply = self.current
-        if self._turn is not None:
+        if self.authority == "stt":
+            self._words_of_vendor(reply, text, from_s)
+        elif self._turn is not None:
             self._utt_words = True
             self._turn.pieces.append(text)
         elif self.authority == "s2s":
@@ -293,6 +294,17 @@ class TurnLaw:
             self._amend(reply, reply.turn, text, beyond=rest is not None)
         else:
             self._reopen(text)
+
+    def _words_of_vendor(self, reply: _Reply | None, text: str, from_s: float | None) -> None:
+        """Finals of a vendor that ends turns: its end carries the text; they count where the end does not come."""
+        until_s, told = self._vendor_told
+        late = from_s is not None and from_s < until_s and same_words(text, told[-len(text) :])
+        if late or (reply is not None and reply.gated):
+            return
+        self._turn_for_vendor().pieces.append(text)
+        self._utt_words = True
+        if self.caller is CallerState.QUIET and self._pause_due_s is None:
+            self._pause_due_s, self._pause_over = self._last_voiced_s + self._patience_s(), False
 
     def _speaks_into_reply(self) -> bool:
         """Words of speech that fell into this reply: held, or let go on too early because they came late."""
@@ -303,24 +315,45 @@ class TurnLaw:
         return self.reply is ReplyState.HELD or (self.reply is ReplyState.SPEAKING and fell_into)
 
     def _beyond_what_stood_in(self, text: str, from_s: float | None) -> str | None:
-        """What a late final says beyond the partial that was told in its place; None: it is no late final.
+        """What a late final says beyond the partials that were told in its place; None: it is no late final.
 
-        Where the turn has gone on since, a final that says something else takes the place of what stood in.
+        A final that says something else takes the place of what stood in, where that turn is still open. Only one that
+        covers the audio of what stood in can be its final: a caller may say the same words twice.
         """
-        stood_in, at = self._stood_in, self._stood_in_at
-        self._stood_in = self._stood_in_at = None
-        if stood_in is None:
-            return None
-        rest = stood_in.rest(text, from_s)
-        if rest is not None:
-            for turn in (self.current.turn if self.current is not None else None, self._turn):
-                if turn is not None and turn.tail:
-                    turn.pieces.append(turn.tail)
-                    turn.tail = ""
-        elif at is not None and at[0] is self._turn and (from_s is None or from_s < stood_in.until_s):
-            self._turn.pieces[at[1]] = text
-            return ""
-        return rest
+        found: str | None = None
+        while self._stood_in and text:
+            stood_in = self._stood_in[0]
+            if from_s is not None and from_s >= stood_in.until_s:
+                self._stood_in.popleft()  # its final never came: it stands for good
+                continue
+            self._stood_in.popleft()
+            rest = stood_in.rest(text)
+            if rest is None:
+                return "" if self._replace(stood_in, text) else found
+            if stood_in.turn.tail and stood_in.index is None:
+                self._settle_tail(stood_in.turn)
+            found = text = rest
+            from_s = stood_in.until_s
+        return found
+
+    def _settle_tail(self, turn: _Turn) -> None:
+        """The partial at the end of a turn becomes one of its pieces, because the turn goes on or its final agrees."""
+        for stood_in in self._stood_in:
+            if stood_in.turn is turn and stood_in.index is None:
+                stood_in.index = len(turn.pieces)
+        turn.pieces.append(turn.tail)
+        turn.tail = ""
+
+    def _replace(self, stood_in: StoodIn, text: str) -> bool:
+        turn = self._turn
+        if turn is None or stood_in.turn is not turn:
+            return False
+        if stood_in.index is None:
+            turn.tail = ""
+            turn.pieces.append(text)
+        else:
+            turn.pieces[stood_in.index] = text
+        return True
 
     def _heard_by_model(self, reply: _Reply | None, text: str) -> None:
         """The model answered before it told what it had heard: the turn is told, perhaps again; its reply goes on."""
@@ -414,7 +447,9 @@ class TurnLaw:
             elif self._pause_over or self._input_ended:
                 self._end_or_wait(at_s)
         elif self._turn is not None and self.caller is CallerState.QUIET and not self._closing:
-            self._end("pause", at_s)  # late words: their pause is long over
+            due = self._pause_due_s  # of a vendor that ends turns: it is waited for
+            if due is None or at_s >= due or self._input_ended:
+                self._end("pause", at_s)  # late words: their pause is long over
         self._try_close(at_s)
 
     def _model_pause(self, at_s: float) -> None:
@@ -436,7 +471,7 @@ class TurnLaw:
         turn, reply = self._turn, self.current
         if turn is None:  # an eager end that was neither confirmed nor taken back
             if reply is not None and reply.gated and reply.turn is not None:
-                self._ungate(reply, reply.turn, reply.turn.text)
+                self._ungate(reply, reply.turn, reply.turn.text, at_s)
             return
         if self.authority == "stt" and not self._asked_model:  # the vendor did not end it: finalize, and judge here
             self._asked_model = True
@@ -448,6 +483,7 @@ class TurnLaw:
             return
         if not covered and self._partial:
             turn.tail, self._partial, self._utt_words = self._partial, "", True
+            self._stood_in.append(StoodIn(turn.tail, self._last_voiced_s, turn))
         if turn.text and self.reply is ReplyState.HELD:
             self._interrupt()
         if not self._utt_words:
@@ -484,8 +520,6 @@ class TurnLaw:
         self._prompts = 0
         if not gated and turn.text:  # a model may answer before it tells what it heard
             turn.told = True
-            if turn.tail:
-                self._stood_in, self._stood_in_at = StoodIn(turn.tail, self._last_voiced_s), None
             self._out.append(TurnOver(turn.id, turn.revision, turn.text, why, turn.provisional, self._last_voiced_s))
         self._out.append(Ask(self._replies, turn.id, turn.revision, turn.text, gated))
 
@@ -522,12 +556,13 @@ class TurnLaw:
             reply = None
         if reply is not None and reply.gated and reply.turn is not None:
             if same_words(reply.turn.text, text):
-                self._ungate(reply, reply.turn, text)
+                self._ungate(reply, reply.turn, text, at_s)
                 return self._done()
             self._merge(reply)
         turn = self._turn_for_vendor()
         turn.pieces, turn.tail = ([text] if text else turn.pieces), ""
         self._covered_s = max(self._covered_s, at_s)
+        self._vendor_told = (at_s, turn.text)
         if turn.text:
             self._end("provider", at_s)
         elif self.caller is CallerState.PAUSING:
@@ -540,11 +575,12 @@ class TurnLaw:
             self._turn = _Turn(self._turns)
         return self._turn
 
-    def _ungate(self, reply: _Reply, turn: _Turn, text: str) -> None:
+    def _ungate(self, reply: _Reply, turn: _Turn, text: str, at_s: float) -> None:
         if self.caller is not CallerState.QUIET:
             self._caller(Heard.END)
         self._pause_due_s = None
         reply.gated, turn.told, turn.pieces = False, True, [text]
+        self._vendor_told = (at_s, text)
         self._out.append(TurnOver(turn.id, turn.revision, turn.text, "provider", False, self._last_voiced_s))
         self._out.append(OpenGate(reply.id))
 
@@ -555,10 +591,19 @@ class TurnLaw:
         turn = self._turn_for_vendor()
         turn.pieces = [text] if text else turn.pieces
         self._covered_s = max(self._covered_s, at_s)
-        if self.caller is not CallerState.QUIET:
+        speaks_again = self.caller is CallerState.SPEAKING
+        if self.caller is CallerState.PAUSING:
             self._caller(Heard.END)
         self._pause_due_s = self._quiet_since_s = self._turn = None
         self._tell(turn, "provider")
+        if speaks_again:  # the answer comes too late to begin at once: it is held as if it had been spoken into
+            self._turns += 1
+            self._turn = _Turn(self._turns)
+            assert self.current is not None
+            if self.current.interruptible:
+                self._reply(Said.HOLD)
+                self._out.append(HoldReply(self.current.id))
+                self._hold_until(at_s)
         return self._done()
 
     # ------------------------------------------------------------------------------------------------ the reply
