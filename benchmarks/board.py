@@ -1,6 +1,6 @@
 """What the sender, the stub ear and the benchmark tell each other: one small file, mapped by all three.
 
-    [ from_ns, until_ns, sessions ]  then per session  [ start_ns, sent, handled ]  then per session a histogram
+    [ from_ns, until_ns, sessions ]  then per session  [ start_ns, sent, handled, early ]  then per session a histogram
 
 The sender writes when sample 0 of a session was due at the microphone; the ear, on the same machine and so on the same
 CLOCK_MONOTONIC, knows from a frame's position how late it is. Nothing of this travels in the audio or on the links,
@@ -21,7 +21,7 @@ __all__ = ["FRAME_NS", "SAMPLE_NS", "Board"]
 SAMPLE_NS = 62_500
 """At 16 kHz."""
 FRAME_NS = 20_000_000
-_HEAD, _ROW = 3, 3
+_HEAD, _ROW = 3, 4
 
 
 class Board:
@@ -53,7 +53,7 @@ class Board:
         self.count(2**62, 2**62)
         for session in range(self.sessions):
             at = _HEAD + _ROW * session
-            self.cells[at + 1] = self.cells[at + 2] = 0
+            self.cells[at + 1] = self.cells[at + 2] = self.cells[at + 3] = 0
         self.counts[:] = memoryview(bytes(4 * len(self.counts))).cast("I")
 
     def begin(self, session: int, start_ns: int) -> None:
@@ -70,6 +70,8 @@ class Board:
         due_ns = cells[row] + pos * SAMPLE_NS
         if cells[0] <= due_ns < cells[1]:
             cells[row + 2] += 1
+            if now_ns < due_ns:
+                cells[row + 3] += 1
             self.counts[session * BUCKETS + bucket_of((now_ns - due_ns) // 1000)] += 1
 
     def totals(self, sessions: int | None = None) -> tuple[int, int]:
@@ -77,6 +79,12 @@ class Board:
         rows = range(self.sessions if sessions is None else sessions)
         cells = self.cells
         return sum(cells[_HEAD + _ROW * r + 1] for r in rows), sum(cells[_HEAD + _ROW * r + 2] for r in rows)
+
+    def early(self, sessions: int | None = None) -> int:
+        """Frames of the first so many sessions that were handled before they were due, which cannot be: the session
+        has filled in silence, its positions have moved on, and no lateness that is read from them is true."""
+        rows = range(self.sessions if sessions is None else sessions)
+        return sum(self.cells[_HEAD + _ROW * r + 3] for r in rows)
 
     def histogram(self, session: int) -> list[int]:
         return self.counts[session * BUCKETS : (session + 1) * BUCKETS].tolist()

@@ -52,6 +52,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         told = rig.stop()
         late = lateness(rig.board)
         sent, handled = rig.board.totals()
+        early = rig.board.early()
     n = args.sessions
     ours = {name: u for name, u in used.items() if name in OURS}
     cpu_s = sum(u.cpu_s for u in ours.values())
@@ -67,7 +68,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "rss_mb": round(sum(u.rss_mb for u in ours.values())), "pss_mb": round(sum(u.pss_mb for u in ours.values()), 1),
         "cores": round(cpu_s / took_s, 3), "us_per_frame": round(cpu_s * 1e6 / frames, 2),
         "all_cores": round(sum(u.cpu_s for u in used.values()) / took_s, 3),
-        "late_valid": not told["concealed_ms"],
+        "late_valid": not early and not told["concealed_ms"], "early": early,
         "concealed_ms": told["concealed_ms"], "failed": told["failed"], "closed": told["reasons"],
         "sender_late_max_ms": _round(told["late_max_ms"]),
         "hosts": len(by_host), "sessions_by_host": sorted(by_host.values(), reverse=True),

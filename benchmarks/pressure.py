@@ -80,9 +80,10 @@ def run(name: str, n: int, seconds: float, warm_s: float) -> dict[str, Any]:
         ]  # fmt: skip
         by_host = sorted(rig.sessions_by_host().values(), reverse=True)
         told = rig.stop()
+    valid = not was["early"] and not now["early"]  # else positions moved, and neither p99 is true
     return {
-        "scenario": name, "good": n, "bad": bad, "before": was, "after": now,
-        "holds": _holds(was["p99_ms"], now["p99_ms"]) and now["frames"] == now["sent"],
+        "scenario": name, "late_valid": valid, "good": n, "bad": bad, "before": was, "after": now,
+        "holds": _holds(was["p99_ms"], now["p99_ms"]) and now["frames"] == now["sent"] if valid else None,
         "pss_mb": {name: [round(before[name].pss_mb, 1), round(u.pss_mb, 1)] for name, u in after.items()
                    if name in before and name in ("host", "stt", "vad", "tts", "agent")},
         "hosts": hosts, "sessions_by_host": by_host, "dropped_ms": told.get("dropped_ms"),
@@ -99,7 +100,7 @@ def _late(rig: Rig, n: int) -> dict[str, Any]:
     sent, handled = rig.board.totals(n)
     return {
         "p50_ms": measure.histogram_quantile(whole, 0.5), "p99_ms": measure.histogram_quantile(whole, 0.99),
-        "frames": handled, "sent": sent,
+        "frames": handled, "sent": sent, "early": rig.board.early(n),
     }  # fmt: skip
 
 
@@ -113,7 +114,8 @@ def _holds(before_ms: float | None, after_ms: float | None) -> bool:
 def human(result: Mapping[str, Any]) -> str:
     rows = [
         {"scenario": r["scenario"], "good": r["good"], "bad": r["bad"], "p99 before": r["before"]["p99_ms"],
-         "p99 after": r["after"]["p99_ms"], "lost": r["after"]["sent"] - r["after"]["frames"], "holds": r["holds"],
+         "p99 after": r["after"]["p99_ms"], "lost": r["after"]["sent"] - r["after"]["frames"], "valid": r["late_valid"],
+         "holds": r["holds"],
          "host MB": r["pss_mb"].get("host"), "stt MB": r["pss_mb"].get("stt"), "hosts": r["sessions_by_host"],
          "dropped ms": r["dropped_ms"], "ended": r["ended"], "load": r["machine"]["load_1m"]}
         for r in result["rows"]

@@ -39,6 +39,18 @@ def test_only_what_was_due_in_the_counted_time_counts_at_both_ends(tmp_path: Pat
     assert sum(board.histogram(0)) == 0
 
 
+def test_a_frame_before_its_time_shows_that_positions_have_moved(tmp_path: Path) -> None:
+    board = Board.create(tmp_path / "board", 2)
+    board.count(0, 10**12)
+    board.begin(1, 1_000_000)
+    board.handled(1, 0, 1_000_000)
+    assert board.early() == 0
+    board.handled(1, 3200, 2_000_000)  # 200 ms of silence were filled in: due at 201 ms by its position
+    assert (board.early(1), board.early()) == (0, 1)
+    board.clear()
+    assert board.early() == 0
+
+
 def test_totals_are_of_the_first_sessions_where_asked(tmp_path: Path) -> None:
     board = Board.create(tmp_path / "board", 2)
     board.count(0, 10)
