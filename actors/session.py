@@ -94,6 +94,7 @@ class VoiceSession:
         self._n = 0
         self._orders: deque[law.Order] = deque()
         self._obeying = self._stepping = False
+        self._later: deque[tuple[StageSlot, int, pi.ProviderEvent]] = deque()
         self._dropped: dict[tuple[str, str], float] = {}
         self._dropped_since_s = 0.0
         self._close_due_s: float | None = None
@@ -125,7 +126,7 @@ class VoiceSession:
         self._listen = Listening(
             self.plan.settings, self.law, self.ear, self.slots.get("vad"), words, self.obey, self._heard_ms, self._clock
         )
-        self.law.local_turns = model_vad == "local"
+        self.law.local_turns = self.is_model and model_vad == "local"
         agent = self.slots.get("agent")
         self._speak = Speaking(
             self, self.plan.settings, self.law, self.audio_out, agent, self.slots.get("tts"), self.slots.get("s2s"),
@@ -258,6 +259,10 @@ class VoiceSession:
                 _ORDERS[type(order)](self, order)
         finally:
             self._obeying = False
+        while self._later and not self.closed:
+            slot, epoch, event = self._later.popleft()
+            if slot.epoch == epoch:
+                self.stage_event(slot, event)
 
     def _step(self) -> None:
         """After anything happened: what is due by media time, what may leave, who may speak next."""
@@ -486,6 +491,9 @@ class VoiceSession:
 
     def stage_event(self, slot: StageSlot, event: pi.ProviderEvent) -> None:
         if self.closed:
+            return
+        if self._obeying:  # a provider in this process answers at once: its answer waits until the orders are done
+            self._later.append((slot, slot.epoch, event))
             return
         if isinstance(event, pi.Usage):
             self.record.use(slot.provider, **event.amounts)

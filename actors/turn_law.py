@@ -511,6 +511,7 @@ class TurnLaw:
         if self.current is not None:  # queue: a reply that may not be interrupted goes on
             return
         self._turn = None
+        self._vendor_told = (at_s, turn.text)
         self._tell(turn, why)
 
     def _tell(self, turn: _Turn, why: TurnWhy, *, gated: bool = False) -> None:
@@ -551,6 +552,9 @@ class TurnLaw:
             self.stale += 1
             return []
         text, reply = text.strip(), self.current
+        if self._turn is None and not (reply is not None and reply.gated) and self._was_told(text):
+            self.stale += 1  # we did not wait for it
+            return []
         if self.reply is ReplyState.HELD and text:
             self._interrupt()
             reply = None
@@ -568,6 +572,10 @@ class TurnLaw:
         elif self.caller is CallerState.PAUSING:
             self._discard(at_s)
         return self._done()
+
+    def _was_told(self, text: str) -> bool:
+        until_s, told = self._vendor_told
+        return same_words(text, told) and self._speech_s <= until_s
 
     def _turn_for_vendor(self) -> _Turn:
         if self._turn is None:
