@@ -74,7 +74,7 @@ class Reply:
     started: bool = False
     ended: bool = False
     early: list[str] = field(default_factory=list)
-    """Text of a model's response that waits for the one before it."""
+    """Text not told yet: of a response that waits for the one before it, of a reply that may be taken back."""
     voice_due_s: float | None = None
     """Loop time by which the voice must have given audio for what it was told."""
     _splitter: Splitter = field(default_factory=Splitter)

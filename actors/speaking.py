@@ -223,6 +223,9 @@ class Speaking:
     def open_gate(self, order: law.OpenGate) -> None:
         if self.current is not None and self.current.id == order.reply:
             self.current.mouth.open = True
+            for delta in self.current.early:
+                self._tell_text(self.current, delta)
+            self.current.early.clear()
             self.speak()
 
     def hold(self, order: law.HoldReply) -> None:
@@ -300,8 +303,10 @@ class Speaking:
                 self.agent_due_s = None
                 if reply.stamps.agent_s is None:
                     reply.stamps.agent_s = self._owner.session_s()
-                turn = reply.turn_id or 0
-                self._owner.emit(ev.AgentText, turn_id=turn, reply_id=reply.id, delta=event.delta)
+                if reply.mouth.open:
+                    self._tell_text(reply, event.delta)
+                else:
+                    reply.early.append(event.delta)  # nobody hears of a reply that may be taken back
                 reply.add_text(event.delta)
                 self._pump(reply)
         elif isinstance(event, pi.AgentDone):
@@ -313,6 +318,9 @@ class Speaking:
             self._action(event)
         elif isinstance(event, pi.ToolCall):
             self._tool(event)
+
+    def _tell_text(self, reply: Reply, delta: str) -> None:
+        self._owner.emit(ev.AgentText, turn_id=reply.turn_id or 0, reply_id=reply.id, delta=delta)
 
     def _is_for(self, reply: Reply, turn: int, revision: int) -> bool:
         own = reply.turn_id if reply.turn_id is not None else -reply.id
