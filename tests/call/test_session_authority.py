@@ -74,10 +74,12 @@ def test_an_eager_end_that_is_taken_back_leaves_no_trace() -> None:
         vendor_says(3.9, *ended("i want a ticket", 3.8)),
     ]
     call = play([(1.0, 2.0), (2.7, 3.5)], 8.0, acts=acts, **vendor())
-    assert [(t, kind) for t, kind in call.story() if 2.2 < t < 3.9] == [
+    assert [(t, kind) for t, kind in call.story() if 2.0 < t < 3.9] == [
+        (2.2, "speech.stopped"),  # and no text of the agent's, though it has answered
         (2.76, "speech.started"),
         (3.7, "speech.stopped"),
     ]
+    assert call.providers["agent"].handle.answered == 2
     assert turns(call) == [(1, 0, "i want a ticket")]
     assert (call.times("turn.ended"), call.times("voice.started")) == ([3.9], [3.9])
     history = call.providers["agent"].handle.calls("reply")[-1][2]
