@@ -15,7 +15,8 @@ cpu       sum over /proc/PID/task/*/schedstat; `cpu_per_session` is all our acto
           processes, not the sender; `waited` is the share of the time that a process wanted a core and had none
 
 Where the machine is so overloaded that sessions fill in silence for a caller who seems mute, positions no longer tell
-when a frame was due: `late_valid` is false, and the run says only that so many sessions do not fit.
+when a frame was due. `late_valid` is false then, and the run says only that so many sessions do not fit: the silence
+counts as frames handled and what callers dropped was never paid for, so CPU per frame and session look too good.
 
 The keys are those of the peers' harnesses. Busy machines lie: look at `load_1m` and `waited` before a figure.
 """
@@ -147,7 +148,7 @@ def human(result: Mapping[str, Any]) -> str:
         measure.table(classes, ["class", "processes", "core", "us_per_frame", "waited", "pss_mb"]),
         f"sessions by host {result['sessions_by_host']}, links {result['links']}, gateway tick {result['tick_ms']} ms; "
         f"turn as the caller sees it p50 {result['turn_seen_p50_ms']}, p99 {result['turn_seen_p99_ms']} ms; dropped "
-        f"{'' if result['late_valid'] else '(LATENESS IS NOT VALID: sessions filled in silence) '}"
+        f"{'' if result['late_valid'] else '(NOT VALID: lateness and CPU are not to be quoted) '}"
         f"{result['dropped_ms']}, concealed {result['concealed_ms']} ms, failed {result['failed']}, ended "
         f"{result['closed']}; machine {result['machine']}",
     ]

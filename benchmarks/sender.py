@@ -20,6 +20,7 @@ import json
 import os
 import pickle
 import sys
+import time
 import wave
 from collections import Counter
 from pathlib import Path
@@ -147,6 +148,8 @@ class Sender:
             due_ns = began_ns + tick * self.tick_ns
             wait_ns = due_ns - monotonic_ns()
             await asyncio.sleep(max(wait_ns, 0) / 1e9)
+            if (early_ns := due_ns - monotonic_ns()) > 0:  # uvloop's timers count whole milliseconds
+                time.sleep(early_ns / 1e9)  # noqa: ASYNC251
             if self.board.cells[0] <= due_ns < self.board.cells[1]:
                 self.late_ns_max = max(self.late_ns_max, monotonic_ns() - due_ns)
             await self._send(tick % len(self.slots), due_ns)
