@@ -216,7 +216,9 @@ def test_a_call_made_up_by_a_seed(kind: str, seed: int) -> None:
     [
         pytest.param("client", 81, id="a final comes while its partial waits behind a reply"),
         pytest.param("client", 377, id="two partials stood in before the finals came"),
+        pytest.param("cascade", 1299, id="the final of an earlier utterance comes after a partial stood in"),
         pytest.param("s2s", 672, id="the model answers what was held for"),
+        pytest.param("s2s", 1003, id="the model dies before it tells that the speech is over"),
     ],
 )
 def test_a_call_that_once_went_wrong(kind: str, seed: int) -> None:

@@ -335,6 +335,15 @@ def test_a_model_that_dies_before_it_answered_is_followed_by_one_that_is_told_an
     assert [e.text for e in call.of("turn.ended")] == ["hello world"]
 
 
+def test_a_model_that_dies_in_mid_speech_leaves_no_caller_that_speaks_for_ever() -> None:
+    """It alone would have told that the speech is over: the next one hears only silence."""
+    options = models(model={"answer_delay_s": 1.0}, second={"says": ["Second here."]})
+    call = play([(1.0, 2.0), (2.5, 3.5)], 20.0, acts=[fails(3.6), say("After.", 9.0)], **options)
+    assert [e.text for e in call.of("turn.ended")] == ["hello world"]
+    assert [e.said for e in call.of("voice.stopped")] == ["Second here.", "After."]
+    assert call.times("voice.started")[-1] < 12.0
+
+
 def test_a_model_that_dies_in_mid_reply_is_followed_by_one_that_knows_what_was_heard_and_is_not_asked() -> None:
     options = models(model={"says": [TALE]}, second={"says": ["Second here."]})
     call = play([(1.0, 2.0)], 9.0, acts=[fails(4.0), say("After.", 6.0)], **options)
