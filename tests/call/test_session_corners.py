@@ -203,7 +203,9 @@ def test_two_partials_that_stood_in_are_both_made_good_by_their_finals() -> None
 
 
 def test_a_late_final_of_an_earlier_utterance_is_not_taken_for_that_of_the_partial_that_stood_in() -> None:
-    given = providers(stt={"answer_delay_s": 2.5, "says": ["one", "two three", "four"], "partial_ms": 800})
+    given = providers(
+        stt={"answer_delay_s": 2.5, "says": ["one", "two three", "four"], "partial_ms": 800}, agent={"says": [TALE]}
+    )
     call = play([(1.6, 2.4), (3.6, 4.4), (4.7, 5.5)], 30.0, given=given, acts=[op(5.6, ev.EndInput())])
     assert turns(call)[0][2] == "one four"  # by the partial of the third
     last = {turn: text for turn, _, text in turns(call)}
