@@ -538,6 +538,9 @@ class VoiceSession:
 
     def _tell_history(self, slot: StageSlot) -> None:
         """The next model knows what was said: the history as text."""
+        if self._listen.vad is None and self.law.caller is law.CallerState.SPEAKING:
+            at_s = self.ear.at_s  # it alone would have said that the caller stopped
+            self.obey(self.law.speech_stopped(at_s, at_s))
         self._model.changed()
         for item in self._speak.history.items():
             role = item.role if item.role in ("user", "agent") else "system"

@@ -116,7 +116,7 @@ class ModelVoice:
             self._unanswered = not reply.started
             self._desk.fail(reply.id)
         else:
-            self._unanswered = self._law.caller is law.CallerState.PAUSING
+            self._unanswered = self._law.caller is law.CallerState.PAUSING and self._law.has_words
 
     def again(self) -> None:
         """The next model is opened and knows the history: it answers what the one before did not."""
@@ -150,6 +150,10 @@ class ModelVoice:
 
     def _answers(self, reply: Reply) -> None:
         orders = self._law.response_started("", self._owner.at_s())
+        if not orders:
+            assert reply.response is not None  # it is the answer to one
+            self.dropped(reply.response, 0.0)
+            return
         for order in orders:
             if isinstance(order, law.Ask):
                 reply.id, reply.turn_id, reply.revision = order.reply, order.turn, order.revision

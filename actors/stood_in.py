@@ -28,9 +28,10 @@ def same_words(a: str, b: str) -> bool:
 
 @dataclass(slots=True)
 class StoodIn:
-    """What was told in place of a final, where that speech ended, and where the words stand in their turn."""
+    """What was told in place of a final, where that speech was, and where the words stand in their turn."""
 
     text: str
+    began_s: float
     until_s: float
     turn: Any
     index: int | None = None

@@ -244,6 +244,11 @@ class TurnLaw:
         return f"{turn} {self._partial}".strip()
 
     @property
+    def has_words(self) -> bool:
+        """The open turn has words that nobody has answered."""
+        return self._turn is not None and bool(self._turn.text)
+
+    @property
     def resume_pending(self) -> bool:
         """A reply is held while the caller speaks: `voiced` is wanted for each voiced frame."""
         return self.reply is ReplyState.HELD
@@ -270,12 +275,12 @@ class TurnLaw:
         text = text.strip()
         if text:
             self._partial = ""
-            self._words(text, from_s)
+            self._words(text, from_s, to_s)
         self._try_end(at_s)
         return self._done()
 
-    def _words(self, text: str, from_s: float | None) -> None:
-        rest = self._beyond_what_stood_in(text, from_s)
+    def _words(self, text: str, from_s: float | None, to_s: float) -> None:
+        rest = self._beyond_what_stood_in(text, from_s, to_s)
         if rest is not None:
             if not rest:
                 return
@@ -314,7 +319,7 @@ class TurnLaw:
         fell_into = reply.audible_s is not None and self._speech_s > reply.audible_s
         return self.reply is ReplyState.HELD or (self.reply is ReplyState.SPEAKING and fell_into)
 
-    def _beyond_what_stood_in(self, text: str, from_s: float | None) -> str | None:
+    def _beyond_what_stood_in(self, text: str, from_s: float | None, to_s: float) -> str | None:
         """What a late final says beyond the partials that were told in its place; None: it is no late final.
 
         A final that says something else takes the place of what stood in, where that turn is still open. Only one that
@@ -323,6 +328,8 @@ class TurnLaw:
         found: str | None = None
         while self._stood_in and text:
             stood_in = self._stood_in[0]
+            if to_s <= stood_in.began_s:
+                return found  # a final of what was said before it
             if from_s is not None and from_s >= stood_in.until_s:
                 self._stood_in.popleft()  # its final never came: it stands for good
                 continue
@@ -483,7 +490,7 @@ class TurnLaw:
             return
         if not covered and self._partial:
             turn.tail, self._partial, self._utt_words = self._partial, "", True
-            self._stood_in.append(StoodIn(turn.tail, self._last_voiced_s, turn))
+            self._stood_in.append(StoodIn(turn.tail, self._speech_s, self._last_voiced_s, turn))
         if turn.text and self.reply is ReplyState.HELD:
             self._interrupt()
         if not self._utt_words:
@@ -593,12 +600,18 @@ class TurnLaw:
         self._out.append(OpenGate(reply.id))
 
     def response_started(self, text: str, at_s: float) -> list[Order]:
-        """A speech-to-speech model answers: its turn is over, its reply begins. `text`: what it heard so far."""
+        """A speech-to-speech model answers: its turn is over, its reply begins. `text`: what it heard so far.
+
+        No orders: the caller speaks on, the answer is not wanted.
+        """
         if self.reply is not ReplyState.NONE:
             raise LawError("reply", self.reply, "response_started", tuple(self.story))
         turn = self._turn_for_vendor()
         turn.pieces = [text] if text else turn.pieces
         self._covered_s = max(self._covered_s, at_s)
+        if self.caller is CallerState.SPEAKING and at_s - self._speech_s >= self._s.barge_in.min_speech_s:
+            self.stale += 1  # merge: it answers half of what is being said, and nothing of it was heard
+            return []
         speaks_again = self.caller is CallerState.SPEAKING
         if self.caller is CallerState.PAUSING:
             self._caller(Heard.END)

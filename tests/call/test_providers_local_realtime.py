@@ -249,12 +249,17 @@ def test_with_its_real_parts_it_hears_the_demo_word_for_word_and_says_it_back() 
     told: list[i.ProviderEvent] = []
 
     async def scene() -> None:
-        answered = asyncio.Event()
+        answered, spoken = asyncio.Event(), asyncio.Event()
+        spoken.set()
 
         def hear(event: i.ProviderEvent) -> None:
             told.append(event)
-            if isinstance(event, i.ResponseDone) and event.response == len(expected):
-                answered.set()
+            if isinstance(event, i.ResponseStarted):
+                spoken.clear()
+            elif isinstance(event, i.ResponseDone):
+                spoken.set()
+                if event.response == len(expected):
+                    answered.set()
 
         provider = Provider({"prefix": "You said: "})
         await provider.warm()
@@ -267,6 +272,7 @@ def test_with_its_real_parts_it_hears_the_demo_word_for_word_and_says_it_back() 
                 stream.audio(at // 2, data[at : at + 640])
                 for _ in range(4):  # a turn of the loop decodes a piece
                     await asyncio.sleep(0)
+                await spoken.wait()  # the voice has a thread of its own: the caller does not run ahead of it
             await answered.wait()
         await stream.close(drain=False)
         await provider.close()
