@@ -296,7 +296,7 @@ class TurnLaw:
         elif self.authority == "s2s":
             self._heard_by_model(reply, text)
         elif self.reply is ReplyState.THINKING and reply is not None and reply.turn is not None:
-            self._amend(reply, reply.turn, text, beyond=rest is not None)
+            self._amend(reply, reply.turn, text)
         else:
             self._reopen(text)
 
@@ -353,10 +353,11 @@ class TurnLaw:
 
     def _replace(self, stood_in: StoodIn, text: str) -> bool:
         turn = self._turn
+        if stood_in.index is None:
+            stood_in.turn.tail = ""
         if turn is None or stood_in.turn is not turn:
             return False
         if stood_in.index is None:
-            turn.tail = ""
             turn.pieces.append(text)
         else:
             turn.pieces[stood_in.index] = text
@@ -379,10 +380,8 @@ class TurnLaw:
             self._turn = _Turn(self._turns, pieces=[text])
             self._quiet_since_s = None
 
-    def _amend(self, reply: _Reply, turn: _Turn, text: str, *, beyond: bool) -> None:
-        if not beyond:
-            turn.tail = ""
-        turn.pieces.append(text)
+    def _amend(self, reply: _Reply, turn: _Turn, text: str) -> None:
+        turn.pieces.append(text)  # before its tail, where that stands for what was said later
         turn.revision += 1
         self._reply(Said.REGRET)
         self._out.append(CancelReply(reply.id, False))
