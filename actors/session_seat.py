@@ -41,6 +41,8 @@ CREDIT_MS = {"live": 2000.0, "file": 400.0, "lockstep": 20.0}
 _CREDIT_FRAMES = 5  # credit of a live caller comes back every 100 ms
 _GAP_MAX_S = 60  # a hole in the caller's positions is filled with silence up to here: 1 s of it costs 0.2 ms
 _BAD_AUDIO_MAX = 50
+_LIVE_RATE, _LIVE_BURST_S = 1.5, 2.0
+"""So much ahead of real time a live caller may be, whatever credit it ignores: clocks drift, a jam ends in a burst."""
 
 log = get_logger("session")
 _encode = msgspec.msgpack.Encoder().encode
@@ -116,6 +118,11 @@ class Seat:
         if pos < self.next_sample:  # told again after a break: taken already
             self.accept()
             return
+        if self.session.mode == "live" and self._is_ahead(pos + samples):
+            self.next_sample = pos + samples
+            self.session.count_dropped("caller", samples * 1000 / self.audio_in.rate_hz, "drop_newest")
+            self.accept()
+            return
         try:
             if pos > self.next_sample:
                 self._fill(pos - self.next_sample)
@@ -123,6 +130,10 @@ class Seat:
             self.session.caller_audio(pcm)
         except AudioError as error:
             self._refuse_audio(error)
+
+    def _is_ahead(self, end: int) -> bool:
+        lived_s = self._host.clock() - self.began_s
+        return end / self.audio_in.rate_hz > lived_s * _LIVE_RATE + _LIVE_BURST_S
 
     def _fill(self, samples: int) -> None:
         """The caller dropped audio on its way: silence keeps the media clock right, and the drop is told."""

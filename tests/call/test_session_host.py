@@ -327,3 +327,20 @@ def test_the_router_is_told_how_each_stream_went() -> None:
 
     dead = ("first", "fake-stt", {"fail_open": True})
     run(script, providers={**FAKES, "stt": [dead, ("second", "fake-stt", {})]})
+
+
+def test_a_live_caller_far_ahead_of_real_time_is_let_go_of_and_told() -> None:
+    async def script(house: House) -> None:
+        async with house.grant(session_id="fast").connect() as call:
+            await until(lambda: "fast" in house.session_host._seats and house.session_host._seats["fast"].opened)
+            seat = house.session_host._seats["fast"]
+            for n in range(1000):  # 20 s at once, as a client of somebody else's might that knows no credit
+                seat.audio(n, n * 320, memoryview(SOFT))
+            assert seat.session.ear.at_s < 4.0
+            async for event in call:
+                if isinstance(event, ev.Dropped):
+                    break
+            assert (event.stage, event.policy) == ("caller", "drop_newest")
+            assert event.ms > 15_000
+
+    run(script)
