@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import IO, Any
 
 from actors.client import SessionHandle
+from actors.events import ErrorEvent, SessionClosed
 from cli import audiofile, configuration, console, picture
 from cli.calllog import CallLog
 from cli.progress import Progress
 from cli.run import Style, run
 from cli.show import JsonLines, Transcript, route_line
 from router.context import RouteContext
-from router.errors import AudioError, ConfigError
+from router.errors import AudioError, ConfigError, SessionGone
 
 __all__ = ["CallRequest", "keep", "make_call", "router_of"]
 
@@ -58,6 +59,16 @@ async def make_call(request: CallRequest) -> None:
                     await run(handle, samples, audio, style, show, log, taken=progress.done)
             finally:
                 keep(log, request.out, request.picture)
+            _check_end(log, handle.session_id)
+
+
+def _check_end(log: CallLog, session_id: str) -> None:
+    """Raises SessionGone for a call that did not end as a call does, so that the command does not end well either."""
+    events = [event for _, event in log.entries]
+    closed = next((e for e in reversed(events) if isinstance(e, SessionClosed)), None)
+    if closed is not None and closed.reason in ("error", "open_failed", "lost"):
+        why = next((f"{e.stage} {e.provider}: {e.detail or e.kind}" for e in events if isinstance(e, ErrorEvent)), "")
+        raise SessionGone(session_id, f"the call ended with {closed.reason}{': ' + why if why else ''}")
 
 
 @asynccontextmanager

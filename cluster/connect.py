@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import socket
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -132,6 +133,21 @@ _ours: list[str] = []
 """Addresses of Ray clusters that `start` began in this process: at most one."""
 
 
+_REACH_S = 5.0
+
+
+def _reach(address: str) -> None:
+    """An address that nobody answers is told at once: Ray itself tries for a quarter of an hour."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal():
+        return  # `auto`, `local`: Ray knows where
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_REACH_S).close()
+    except (OSError, OverflowError) as error:
+        why = getattr(error, "strerror", None) or str(error) or "no answer"
+        raise ClusterError(f"nobody answers at {address} ({why}); `patchbay up` starts a cluster") from None
+
+
 def _join(address: str) -> None:
     """Be a driver of that Ray cluster; of the one this process is in already, if it is in one."""
     for name, value in _ENVIRONMENT.items():
@@ -151,6 +167,7 @@ def _join(address: str) -> None:
             "object_store_memory": _OBJECT_STORE_BYTES,
             "include_dashboard": False,
         }
+    _reach(address)
     try:
         ray.init(address=address, **options)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:

@@ -29,7 +29,18 @@ _SECRET_WORDS = re.compile(
     r"(^|_)(api_?key|secret|password|passwd|auth_token|access_token|bearer|authorization)$", re.I
 )
 _TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@+-]{0,127}\Z")
-_KNOWN_TYPES = ("webrtc", "energy", "heuristic", "silence", "pocketsphinx", "espeak", "echo", "script", "client")
+_KNOWN_TYPES = (
+    "webrtc",
+    "energy",
+    "heuristic",
+    "silence",
+    "pocketsphinx",
+    "espeak",
+    "echo",
+    "script",
+    "client",
+    "local-realtime",
+)
 """Types worth suggesting, where the catalogue has them: those that need no entry."""
 
 
