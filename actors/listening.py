@@ -22,10 +22,8 @@ from actors.turn_table import Order
 from actors.voice_gate import VoiceGate
 from router.settings import SessionSettings
 
-__all__ = ["KEEP_UNOPENED_S", "Listening"]
+__all__ = ["Listening"]
 
-KEEP_UNOPENED_S = 2.0
-"""Audio kept for stages that are not ready yet (conversation model, section 2)."""
 _FINALIZE_SLACK_S = 0.5  # beside the STT's declared p99: the way there and back, and a busy machine
 
 
@@ -98,7 +96,7 @@ class Listening:
         behind = self.words.lag > 0 or port is None or port.unaccepted > 0
         return behind or self.finalizing is not None or (self.vad is not None and self.vad_pos < self.ear.pos)
 
-    def drop_stale(self, opened: bool, live: bool) -> dict[str, float]:
+    def drop_stale(self, live: bool) -> dict[str, float]:
         """For a live caller: milliseconds that each stage has let go of, because it is too far behind."""
         if not live:
             return {}

@@ -413,7 +413,7 @@ class VoiceSession:
 
     def _let_go(self) -> None:
         """What a stage is too far behind to be given: declared, counted, told once a second at most."""
-        dropped = self._listen.drop_stale(self.opened, self.mode == "live")
+        dropped = self._listen.drop_stale(self.mode == "live")
         ring = self.ear.ring
         if self.law.caller is law.CallerState.QUIET and self._listen.finalizing is None and self.opened:
             ring.settle(ring.end - round(_KEEP_QUIET_S * self.ear.rate_hz))
