@@ -1,0 +1,132 @@
+"""What a test orders a fake vendor to do wrong. Everything is off until it is said.
+
+orders.refuse(401, body=...)      the next handshake or request is answered so      orders.refuse(503, times=3)
+orders.accept_delay_s = 0.5       before the handshake or request is answered
+orders.delay_s = 0.2              before each message or piece of a body
+orders.stall() / allow()          nothing is sent from now on / everything that waited, and on
+orders.ignore("Finalize")         this message of a client is never answered
+orders.cut_after(3)               after so many messages or pieces the connection is gone, without a close frame
+orders.drip(7, 0.01)              audio and bodies in pieces of 7 bytes, 10 ms apart
+orders.mangle(truncated_base64)   what is sent becomes something else: any function message -> list of messages
+vendor.peers[0].cut() / .close(1011, "reason") / .say("garbage")     now, on one socket
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+__all__ = ["Message", "Orders", "Refusal", "bad_json", "odd_bytes", "truncated_base64"]
+
+Message = str | bytes
+Mangle = Callable[[Message], list[Message]]
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    status: int
+    body: str = ""
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+class Orders:
+    def __init__(self) -> None:
+        self.accept_delay_s = 0.0
+        self.delay_s = 0.0
+        self.ignored: set[str] = set()
+        self.piece_bytes: int | None = None
+        self.pause_s = 0.0
+        self.left: int | None = None
+        """Messages until the connection is cut."""
+        self.mangled = 0
+        """Messages that `mangle` changed: a test can see that what it ordered happened."""
+        self._refusals: list[Refusal] = []
+        self._mangle: Mangle | None = None
+        self._flow = asyncio.Event()
+        self._flow.set()
+
+    def refuse(self, status: int, body: str = "", headers: dict[str, str] | None = None, times: int = 1) -> None:
+        self._refusals += [Refusal(status, body, headers or {})] * times
+
+    def refusal(self) -> Refusal | None:
+        return self._refusals.pop(0) if self._refusals else None
+
+    def stall(self) -> None:
+        self._flow.clear()
+
+    def allow(self) -> None:
+        self._flow.set()
+
+    def ignore(self, *types: str) -> None:
+        self.ignored.update(types)
+
+    def cut_after(self, messages: int) -> None:
+        self.left = messages
+
+    def drip(self, piece_bytes: int, pause_s: float = 0.0) -> None:
+        self.piece_bytes, self.pause_s = piece_bytes, pause_s
+
+    def mangle(self, change: Mangle | None) -> None:
+        self._mangle = change
+
+    # -- for the server
+
+    async def flow(self) -> None:
+        """Wait as was ordered before a message goes out."""
+        if self.delay_s:
+            await asyncio.sleep(self.delay_s)
+        await self._flow.wait()
+
+    def change(self, message: Message) -> list[Message]:
+        if self._mangle is None:
+            return [message]
+        changed = self._mangle(message)
+        self.mangled += changed != [message]
+        return changed
+
+    def is_last(self) -> bool:
+        """One message fewer until the cut; True where this one is cut off."""
+        if self.left is None:
+            return False
+        self.left -= 1
+        return self.left < 0
+
+
+# ------------------------------------------------------------------------------------------- ready-made mangles
+
+
+def bad_json(message: Message) -> list[Message]:
+    """Text that ends in the middle."""
+    return [message[: max(1, len(message) // 2)]] if isinstance(message, str) else [message]
+
+
+def odd_bytes(message: Message) -> list[Message]:
+    """Audio in pieces of an odd number of bytes; no byte is lost."""
+    if isinstance(message, str) or len(message) < 4:
+        return [message]
+    cut = len(message) // 2 | 1
+    return [message[:cut], message[cut:]]
+
+
+_BASE64 = re.compile(r"^[A-Za-z0-9+/]{16,}={0,2}$")
+
+
+def truncated_base64(message: Message) -> list[Message]:
+    """Every long base64 string of a JSON message loses its last character and its padding."""
+    if not isinstance(message, str):
+        return [message]
+    return [json.dumps(_shortened(json.loads(message)))]
+
+
+def _shortened(value: object) -> object:
+    if isinstance(value, dict):
+        return {k: _shortened(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_shortened(v) for v in value]
+    if isinstance(value, str) and _BASE64.match(value):
+        whole = value.rstrip("=")
+        return whole[: len(whole) // 4 * 4 - 3]  # one character too many for whole groups of four
+    return value
