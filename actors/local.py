@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 from types import TracebackType
 from typing import Any
 
@@ -56,10 +57,7 @@ class LocalConnector:
             if given is None:
                 raise ProviderError(candidate.provider, "config", "no such provider was given")
             self._streams += 1
-            spec = StreamSpec(
-                stream=self._streams, epoch=spec.epoch, session_id=spec.session_id, tenant_id=spec.tenant_id,
-                rate_hz=spec.rate_hz, pos=spec.pos, options=spec.options, trace=spec.trace,
-            )  # fmt: skip
+            spec = replace(spec, stream=self._streams)
             port = LocalPort(candidate.provider, given, candidate.stage, spec, slot, self._tasks)
         except (ProviderError, ConfigError) as error:
             kind = error.kind if isinstance(error, ProviderError) else "config"

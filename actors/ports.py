@@ -81,7 +81,7 @@ _METHODS: Mapping[type, Any] = {
     wire.S2sRespond: lambda s, op: s.respond(),
     wire.S2sCancel: lambda s, op: s.cancel(op.response),
     wire.S2sHeard: lambda s, op: s.heard(op.response, op.ms),
-    wire.S2sToolResult: lambda s, op: s.tool_result(op.id, op.result, op.ok),
+    wire.S2sToolResult: lambda s, op: s.tool_result(op.id, op.result, op.ok, op.answer),
     wire.S2sInject: lambda s, op: s.inject(op.role, op.text),
 }
 

@@ -17,7 +17,7 @@ import asyncio
 import hashlib
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -281,10 +281,7 @@ class SessionHost:
 
     def number(self, spec: StreamSpec) -> StreamSpec:
         self._local_streams += 1
-        return StreamSpec(
-            stream=self._local_streams, epoch=spec.epoch, session_id=spec.session_id, tenant_id=spec.tenant_id,
-            rate_hz=spec.rate_hz, pos=spec.pos, options=spec.options, trace=spec.trace,
-        )  # fmt: skip
+        return replace(spec, stream=self._local_streams)
 
     def soon(self, work: Callable[..., None], *args: Any) -> None:
         asyncio.get_running_loop().call_soon(partial(work, *args))

@@ -20,6 +20,7 @@ from msgspec import Struct
 from actors.events import AnyEvent, AnyOp
 from actors.providers.interface import AnyProviderEvent, Assess, Cause, Item, Tool
 from router.plan import Candidate, RoutePlan, Stage
+from router.tools import ToolSpec
 
 __all__ = [
     "AgentCancel", "AgentReply", "AgentToolResult", "AnyStageOp", "Attach", "Attached", "CloseSession", "CloseStream",
@@ -27,9 +28,10 @@ __all__ = [
     "ProviderSpec",
     "Retire",
     "S2sActivity", "S2sCancel", "S2sHeard", "S2sInject", "S2sRespond", "S2sToolResult", "SessionChange",
-    "SttFinalize", "SttPause", "SttResume", "SttSpeechEnd", "SttSpeechStart", "TtsBegin", "TtsCancel", "TtsEnd",
-    "TtsFlush", "TtsText", "TurnAssess", "UpdateStream", "VadReset", "WorkerInfo", "WorkerReport", "caller_decoder",
-    "host_decoder_for_caller", "host_decoder_for_provider", "provider_decoder", "router_decoder", "worker_decoder",
+    "SttFinalize", "SttPause", "SttResume", "SttSpeechEnd", "SttSpeechStart", "ToolRun", "TtsBegin", "TtsCancel",
+    "TtsEnd", "TtsFlush", "TtsText", "TurnAssess", "UpdateStream", "VadReset", "WorkerInfo", "WorkerReport",
+    "caller_decoder", "host_decoder_for_caller", "host_decoder_for_provider", "provider_decoder", "router_decoder",
+    "worker_decoder",
 ]  # fmt: skip
 
 # ------------------------------------------------------------------------------------------------ the grant
@@ -113,6 +115,7 @@ class OpenStream(StageOp, frozen=True, kw_only=True, tag="open"):
     pos: int
     options: dict[str, Any]
     trace: str | None = None
+    tools: tuple[Tool, ...] = ()
     ack_ms: int = 100
     """Accepted audio is told when it has grown by so much; 0: after every batch (lock-step)."""
 
@@ -221,6 +224,20 @@ class S2sToolResult(StageOp, frozen=True, kw_only=True, tag="s2s_tool_result"):
     id: str
     result: str
     ok: bool
+    answer: bool = True
+
+
+class ToolRun(StageOp, frozen=True, kw_only=True, tag="tool_run"):
+    """Run this tool here, for the session; `ToolOutcome` answers, by its deadline at the latest."""
+
+    turn: int
+    id: str
+    key: str
+    """Of idempotency: the same for whoever runs this call again."""
+    session_id: str
+    tenant_id: str
+    tool: ToolSpec
+    args: dict[str, Any]
 
 
 class S2sInject(StageOp, frozen=True, kw_only=True, tag="inject"):
@@ -231,7 +248,7 @@ class S2sInject(StageOp, frozen=True, kw_only=True, tag="inject"):
 AnyStageOp = (
     OpenStream | CloseStream | UpdateStream | VadReset | TurnAssess | SttSpeechStart | SttSpeechEnd | SttFinalize
     | SttPause | SttResume | TtsBegin | TtsText | TtsFlush | TtsEnd | TtsCancel | AgentReply | AgentToolResult
-    | AgentCancel | S2sActivity | S2sRespond | S2sCancel | S2sHeard | S2sToolResult | S2sInject
+    | AgentCancel | S2sActivity | S2sRespond | S2sCancel | S2sHeard | S2sToolResult | S2sInject | ToolRun
 )  # fmt: skip
 
 # ----------------------------------------------------------------------------------------- router and workers

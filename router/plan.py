@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from router.errors import RefusalKind
 from router.settings import SessionSettings
+from router.tools import ToolSpec
 
 __all__ = ["CASCADE", "STAGES", "Candidate", "Capacity", "DefaultCause", "Refusal", "RoutePlan", "Stage"]
 
@@ -66,6 +67,8 @@ class RoutePlan:
     stages: dict[Stage, tuple[Candidate, ...]]
     """Ordered candidates: vad, turn, stt, agent, tts; or s2s (and vad where the model has none)."""
     settings: SessionSettings
+    tools: tuple[ToolSpec, ...] = ()
+    """What the agent, or the model, is offered."""
     isolation: Literal["packed", "dedicated"] = "packed"
     residency: tuple[str, ...] = ()
     """Data regions that may serve it; empty: any."""

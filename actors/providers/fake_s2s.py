@@ -112,9 +112,10 @@ class FakeS2sStream(FakeStream):
         self.note("heard", response, ms)
         self.heard_ms = {response: ms}
 
-    def tool_result(self, id: str, result: str, ok: bool) -> None:
-        self.note("tool_result", id, result, ok)
-        self._request()
+    def tool_result(self, id: str, result: str, ok: bool, answer: bool) -> None:
+        self.note("tool_result", id, result, ok, answer)
+        if answer:
+            self._request()
 
     def inject(self, role: Literal["user", "agent", "system"], text: str) -> None:
         self.note("inject", role, text)
@@ -209,6 +210,7 @@ class FakeS2s(FakeProvider):
             streams_per_actor=known.streams_per_actor,
             vad=known.vad,
             truncation=True,
+            tools=True,
         )
 
     def __init__(self, options: Mapping[str, Any], secret: Secret | None = None, endpoint: str | None = None) -> None:

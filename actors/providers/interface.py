@@ -105,6 +105,8 @@ class S2sCapabilities(Capabilities):
     """`heard` is told to the model."""
     transcripts: bool = True
     resume: bool = False
+    tools: bool = False
+    """It takes `StreamSpec.tools` and calls them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,6 +137,8 @@ class StreamSpec:
     pos: int = 0
     """Position of the first sample that will come."""
     options: Mapping[str, Any] = field(default_factory=dict)
+    tools: tuple[Tool, ...] = ()
+    """S2S: what the model may call. An agent is told with each `reply`."""
     trace: str | None = None
 
 
@@ -272,12 +276,27 @@ class TextDelta(ProviderEvent, frozen=True, kw_only=True, tag="text"):
 
 
 class ToolCall(ProviderEvent, frozen=True, kw_only=True, tag="tool_call"):
-    """Whole. For an agent `turn`, for S2S the response."""
+    """Whole: arguments as one object, never a piece of one. For an agent `turn`, for S2S the response.
+
+    An agent ends the round with `AgentDone(why="tools")`; several calls of one round are run side by side. When the
+    last of them has an outcome the session asks again: `reply(..., cause="tool")` with a history that has calls and
+    results.
+    """
 
     turn: int
     id: str
     name: str
     args: dict[str, Any]
+
+
+class ToolOutcome(ProviderEvent, frozen=True, kw_only=True, tag="tool_outcome"):
+    """What came of a tool. No provider says this: the actor that ran the tool for the session does."""
+
+    id: str
+    why: Literal["done", "failed", "timeout", "overload"]
+    result: str
+    """For the model: what the tool gave, or what went wrong."""
+    ms: float = 0.0
 
 
 class Action(ProviderEvent, frozen=True, kw_only=True, tag="action"):
@@ -337,8 +356,8 @@ class Resumable(ProviderEvent, frozen=True, kw_only=True, tag="resumable"):
 AnyProviderEvent = (
     Ready | Fault | Expiring | Usage | Partial | Final | Finalized | Formatted | SttSpeechStarted | SttSpeechStopped
     | EagerEnd | Resumed | VendorTurnEnded | TtsAudio | Align | Flushed | Done | Cancelled | TextDelta | ToolCall
-    | Action | AgentDone | Assessment | InputText | ResponseStarted | OutputText | ModelInterrupted | ResponseDone
-    | Resumable
+    | ToolOutcome | Action | AgentDone | Assessment | InputText | ResponseStarted | OutputText | ModelInterrupted
+    | ResponseDone | Resumable
 )  # fmt: skip
 
 Emit = Callable[[ProviderEvent], None]
@@ -349,9 +368,18 @@ class Item(Struct, frozen=True, kw_only=True):
 
     role: Literal["user", "agent", "tool", "system"]
     said: str
+    """For a tool: its result, or what went wrong; empty while it runs."""
     heard: str | None = None
     """For the agent: what reached the caller; None: all of it."""
     interrupted: bool = False
+    call_id: str = ""
+    name: str = ""
+    args: dict[str, Any] = {}
+    """Of a tool: the call that this is the result of."""
+    ok: bool | None = None
+    """Of a tool; None: it runs still."""
+    before: str = ""
+    """Of a tool: what the agent said in this reply before it called, as long as the reply has no item of its own."""
 
 
 class Tool(Struct, frozen=True, kw_only=True):
@@ -419,7 +447,10 @@ class AgentStream(Stream, Protocol):
     """Stateless: the session brings the history each time."""
 
     def reply(self, turn: int, revision: int, history: Sequence[Item], tools: Sequence[Tool], cause: Cause) -> None: ...
-    def tool_result(self, turn: int, id: str, result: str, ok: bool) -> None: ...
+    def tool_result(self, turn: int, id: str, result: str, ok: bool) -> None:
+        """For an agent that keeps a conversation of its own; `reply(cause="tool")` follows with the whole history."""
+        ...
+
     def cancel(self, turn: int) -> None: ...
 
 
@@ -432,7 +463,11 @@ class S2sStream(Stream, Protocol):
     def respond(self) -> None: ...
     def cancel(self, response: int) -> None: ...
     def heard(self, response: int, ms: float) -> None: ...
-    def tool_result(self, id: str, result: str, ok: bool) -> None: ...
+    def tool_result(self, id: str, result: str, ok: bool, answer: bool) -> None:
+        """`answer`: this was the last result that the model waits for, it shall go on. Else it only belongs to the
+        conversation: another result follows, or the caller has spoken meanwhile."""
+        ...
+
     def inject(self, role: Literal["user", "agent", "system"], text: str) -> None:
         """Add to the conversation. `agent` followed by `respond` asks to speak just this text (greeting, `say`)."""
         ...
@@ -472,7 +507,7 @@ class AgentProvider(Provider, Protocol):
 
 
 class S2sProvider(Provider, Protocol):
-    """`spec.options` carries `instructions`; history and tools come by `inject` and the options."""
+    """`spec.options` carries `instructions`, `spec.tools` the tools; the history comes by `inject`."""
 
     async def open(self, spec: StreamSpec, emit: Emit) -> S2sStream: ...
 

@@ -135,7 +135,7 @@ class LocalRealtimeStream:
         else:
             self._memory.heard(response, ms, self._at_s)
 
-    def tool_result(self, id: str, result: str, ok: bool) -> None:
+    def tool_result(self, id: str, result: str, ok: bool, answer: bool) -> None:
         """It calls no tools."""
 
     def inject(self, role: Literal["user", "agent", "system"], text: str) -> None:
