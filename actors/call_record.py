@@ -7,8 +7,10 @@ Units    seconds and characters per provider; latencies as the events gave them.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
+from actors.bill import Bill, bill, prices_of
 from actors.events import (
     Dropped,
     Event,
@@ -19,7 +21,7 @@ from actors.events import (
     TurnLatency,
     VoiceStopped,
 )
-from router.plan import RoutePlan
+from router.plan import RoutePlan, Stage
 
 __all__ = ["MAX_TURNS", "CallRecord"]
 
@@ -44,12 +46,16 @@ class CallRecord:
         self.replies: list[dict[str, Any]] = []
         self.latencies: list[dict[str, Any]] = []
         self.dropped_ms: Counter[str] = Counter()
-        self.amounts: dict[str, Counter[str]] = {}
+        self._bill, self._prices = Bill(), prices_of(plan)
         self.counts: Counter[str] = Counter()
 
     def use(self, provider: str, **amounts: float) -> None:
-        """Seconds of audio, characters, tokens that a provider was given or gave."""
-        self.amounts.setdefault(provider, Counter()).update(amounts)
+        """Seconds of audio and characters that the session saw go to a provider or come from it."""
+        self._bill.count(provider, amounts)
+
+    def report(self, stage: Stage, provider: str, amounts: Mapping[str, float]) -> None:
+        """What a provider says of itself."""
+        self._bill.report(stage, provider, amounts)
 
     def see(self, event: Event) -> None:
         if isinstance(event, SessionOpened):
@@ -87,7 +93,9 @@ class CallRecord:
             "turns": [{"turn_id": k, "text": v} for k, v in self.turns.items()],
             "replies": self.replies,
             "latencies": self.latencies,
-            "used": {name: {k: round(v, 3) for k, v in amounts.items()} for name, amounts in self.amounts.items()},
+            "used": self._bill.used(),
+            "counted": self._bill.standing_in(),
+            "cost": bill(self._bill, self._prices, (name for names in self.served.values() for name in names)),
             "dropped_ms": dict(self.dropped_ms),
             **more,
         }

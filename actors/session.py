@@ -496,9 +496,7 @@ class VoiceSession:
             self._later.append((slot, slot.epoch, event))
             return
         if isinstance(event, pi.Usage):
-            # what is given to a voice and comes of it is counted here, for cancelled replies too
-            known = {"characters", "audio_s"} if slot.stage == "tts" else set()
-            self.record.use(slot.provider, **{k: v for k, v in event.amounts.items() if k not in known})
+            self.record.report(slot.stage, slot.provider, event.amounts)
         elif slot.stage == "stt":
             self._stt_event(slot, event)
         elif slot.stage == "agent":

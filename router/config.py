@@ -19,6 +19,7 @@ from router import schema
 from router.catalog import Catalog
 from router.errors import ConfigError
 from router.policy import HostPolicy, PoolPolicy, RecordPolicy
+from router.price import Price, wrong
 from router.problem import Path, Problem, Problems, nearest
 from router.provider_book import ProviderBook
 from router.reach import unreachable
@@ -92,7 +93,9 @@ class _Loading:
         self._data: dict[str, Any] = document.data
         self._line_of, self._problems = document.line_of, problems
         schema.checked(schema.Top, self._data, (), problems)
-        self._book = ProviderBook(self._block("providers"), catalog, problems, environment, read_file)
+        prices = self._prices()
+        self._book = ProviderBook(self._block("providers"), catalog, problems, environment, read_file, prices)
+        self._check_prices(prices)
 
     def table(self) -> RouteTable | None:
         problems, book = self._problems, self._book
@@ -180,6 +183,22 @@ class _Loading:
             made[name] = policy
         return made
 
+    def _prices(self) -> dict[str, Price]:
+        blocks = ((name, data, ("prices", name)) for name, data in self._block("prices").items())
+        made = ((name, schema.checked(Price, data, at, self._problems)) for name, data, at in blocks)
+        return {name: price for name, price in made if price is not None}
+
+    def _check_prices(self, prices: dict[str, Price]) -> None:
+        for name, price in prices.items():
+            at: Path = ("prices", name)
+            if not self._book.is_known(name, at):
+                self._problems.error(at, f"unknown provider `{name}`{nearest(name, self._book.specs)}")
+                continue
+            stage = self._book.stage_of(name, at)
+            detail = None if stage is None else wrong(price, stage)
+            if detail is not None:
+                self._problems.error(at, detail)
+
     def _unused(self) -> None:
         for name in self._book.entries - self._book.used:
             self._problems.warn(("providers", name), "no route uses this provider")
@@ -203,6 +222,7 @@ def _provider_content(spec: ProviderSpec) -> dict[str, Any]:
         "data_region": spec.data_region,
         "secrets": spec.secrets,
         "capacity": asdict(spec.capacity),
+        "price": None if spec.price is None else asdict(spec.price),
     }
 
 

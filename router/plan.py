@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from router.errors import RefusalKind
+from router.price import Price
 from router.settings import SessionSettings
 from router.tools import ToolSpec
 
@@ -49,6 +50,8 @@ class Candidate:
     endpoint: str | None = None
     data_region: str | None = None
     capacity: Capacity = field(default_factory=Capacity)
+    price: Price | None = None
+    """For the cost in the call record; None: no price was said."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

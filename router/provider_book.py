@@ -15,6 +15,7 @@ from router.catalog import Catalog, Kind
 from router.errors import ConfigError
 from router.match import is_glob
 from router.plan import Capacity, Stage
+from router.price import Price
 from router.problem import Path, Problems, nearest
 from router.table import Endpoint, ProviderSpec
 
@@ -54,13 +55,14 @@ class ProviderBook:
         problems: Problems,
         environment: Mapping[str, str] | None,
         read_file: Callable[[str], str] | None,
+        prices: Mapping[str, Price],
     ) -> None:
         self.specs: dict[str, ProviderSpec] = {}
         self.kinds: dict[str, Kind] = {}
         self.used: set[str] = set()
         self.entries = frozenset(blocks)
         self._catalog, self._problems = catalog, problems
-        self._environment, self._read_file = environment, read_file
+        self._environment, self._read_file, self._prices = environment, read_file, prices
         self._looked_up: dict[str, Kind | None] = {}
         self._unloadable: set[str] = set()
         for name, block in blocks.items():
@@ -78,7 +80,7 @@ class ProviderBook:
                 if name not in self._unloadable:
                     self._problems.error(at, f"unknown provider `{name}`{nearest(name, self._names(stage))}")
                 return None
-            spec = ProviderSpec(name=name, stage=kind.stage, type=name)
+            spec = ProviderSpec(name=name, stage=kind.stage, type=name, price=self._prices.get(name))
             if kind.stage == stage:
                 self.specs[name], self.kinds[name] = spec, kind
         if spec.stage != stage:
@@ -102,6 +104,13 @@ class ProviderBook:
 
     def is_known(self, name: str, at: Path) -> bool:
         return name in self.entries or self.kind(name, at) is not None
+
+    def stage_of(self, name: str, at: Path) -> Stage | None:
+        """The stage of an entry, or of the type by that name; None where there is none or it is wrong."""
+        if name in self.entries:
+            return self.specs[name].stage if name in self.specs else None
+        kind = self.kind(name, at)
+        return None if kind is None else kind.stage
 
     def texts(self, options: Mapping[str, Any], at: Path) -> dict[str, Any]:
         """`options` with every `file:PATH` replaced by the text in that file: provider actors run on other nodes."""
@@ -156,6 +165,7 @@ class ProviderBook:
             capacity=Capacity(
                 streams_per_actor=block.capacity.streams_per_actor, streams_per_key=block.capacity.streams_per_key
             ),
+            price=self._prices.get(name),
         )
 
     def _options(self, options: Mapping[str, Any], at: Path) -> None:

@@ -14,6 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Fiel
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from router.plan import Stage
+from router.price import Price
 from router.problem import Path, Problems, nearest
 from router.settings import BargeIn, Endpointing, SessionSettings, Silence, Vad
 
@@ -54,6 +55,7 @@ class Top(_Block):
     default: dict[str, Any] | None = None
     records: dict[str, Any] = {}
     hosts: dict[str, Any] = {}
+    prices: dict[str, Any] = {}
 
 
 class EndpointBlock(_Block):
@@ -205,6 +207,7 @@ _KEYS: tuple[tuple[tuple[str, ...], type], ...] = (
     (("providers", "*", "endpoints", "*"), EndpointBlock),
     (("providers", "*", "capacity"), CapacityBlock),
     (("pools", "*"), Pool),
+    (("prices", "*"), Price),
     (("hosts",), Hosts),
     (("records",), Records),
     (("routes", "*"), Route),
@@ -309,5 +312,6 @@ def _known_keys(block: Path) -> list[str]:
 
 
 def _names(model: type) -> list[str]:
-    fields: dict[str, Any] = model.model_fields  # type: ignore[attr-defined]
-    return [field.alias or name for name, field in fields.items()]
+    if not issubclass(model, BaseModel):
+        return list(model.__dataclass_fields__)  # type: ignore[attr-defined]
+    return [field.alias or name for name, field in model.model_fields.items()]

@@ -23,6 +23,7 @@ from router.index import Index, asked, is_exact
 from router.match import BucketIn, Condition, FieldIs, glob, is_glob
 from router.plan import Candidate, Capacity, DefaultCause, Refusal, RoutePlan, Stage
 from router.policy import HostPolicy, PoolPolicy, RecordPolicy
+from router.price import Price
 from router.region import Regions, fits
 from router.settings import SessionSettings
 
@@ -58,6 +59,7 @@ class ProviderSpec:
     secrets: Mapping[str, str] = field(default_factory=dict)
     """References by tenant, `*` for the shared one."""
     capacity: Capacity = field(default_factory=Capacity)
+    price: Price | None = None
     _matchers: tuple[tuple[Callable[[str], object], Endpoint], ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -110,6 +112,7 @@ class Choice:
             endpoint=endpoint.url if endpoint else None,
             data_region=(endpoint.data_region if endpoint else None) or provider.data_region,
             capacity=provider.capacity,
+            price=provider.price,
         )
 
 

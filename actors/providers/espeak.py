@@ -165,7 +165,9 @@ class _Stream:
             self._put(_Mark(reply, "done"))
 
     def cancel(self, reply: int) -> None:
-        self._replies.pop(reply, None)
+        state = self._replies.pop(reply, None)
+        if state is not None:
+            self._say_usage(state)
         self._todo = deque(thing for thing in self._todo if thing.reply != reply)
         if self._job is not None and self._job.reply == reply:
             self._job.stop = True
@@ -209,10 +211,13 @@ class _Stream:
                 self._say(Flushed(reply=thing.reply))
             else:
                 del self._replies[thing.reply]
-                self._say(Usage(amounts={"characters": state.chars, "audio_s": state.samples / RATE_HZ}))
+                self._say_usage(state)
                 self._say(Done(reply=thing.reply))
         if not self._todo and self._job is None:
             self._idle.set()
+
+    def _say_usage(self, state: _Reply) -> None:
+        self._say(Usage(amounts={"characters": state.chars, "audio_s": state.samples / RATE_HZ}))
 
     def _speak(self, job: _Job, state: _Reply) -> None:
         if not any(c.isalnum() for c in job.text):

@@ -165,7 +165,12 @@ class Expiring(ProviderEvent, frozen=True, kw_only=True, tag="expiring"):
 
 
 class Usage(ProviderEvent, frozen=True, kw_only=True, tag="usage"):
-    """Amounts since the last `Usage`: `audio_s`, `characters`, `tokens_in`, `tokens_out`."""
+    """Amounts since the last `Usage`, as the vendor bills them; for cancelled replies too, before `Cancelled`.
+
+    `input_s` audio heard (STT may say `audio_s`), `audio_s` audio given, `characters`, and tokens, each in one of
+    `tokens_in`, `tokens_cached`, `tokens_out`, `audio_tokens_in`, `audio_tokens_out`. Who never speaks of an amount
+    has it counted by the session, where it can.
+    """
 
     amounts: dict[str, float]
 

@@ -376,7 +376,7 @@ class LocalRealtimeStream:
                     self._deadline.cancel()
                     self._deadline = None
                 self._obey(self._law.finalized(event.to_pos / RATE_HZ, self._at_s))
-            case i.Fault() | i.Usage() | i.Expiring():
+            case i.Fault() | i.Expiring():  # what it hears and gives, the session counts
                 self._say_event(event)
             case _:
                 pass
