@@ -49,6 +49,8 @@ TYPES: dict[str, str] = {
     "pocketsphinx": "actors.providers.pocketsphinx_stt:Provider",
     "script": "actors.providers.script:Provider",
     "silence": "actors.providers.silence:Provider",
+    "silero": "actors.providers.silero:Provider",
+    "smart-turn": "actors.providers.smart_turn:Provider",
     "webrtc": "actors.providers.webrtc:Provider",
 }
 """What ships: type -> module:class. A provider of the user's own needs no line here."""

@@ -25,6 +25,7 @@ from actors.providers import interface as i
 from actors.providers import registry
 from actors.providers.fake import say
 from router.errors import ProviderError
+from tests.onnx_files import silero_file, smart_turn_file
 from tests.simulation import simulate
 
 WAIT_S = 20.0
@@ -71,6 +72,8 @@ CASES = [
     Case("energy"),
     Case("heuristic"),
     Case("silence"),
+    Case("silero", {"model": silero_file()}),
+    Case("smart-turn", {"model": smart_turn_file()}, streams=20),
     Case("pocketsphinx", real=True, streams=1),
     Case("local-realtime", {"script": {"greeting": "Hello.", "default": "Pardon?"}}, real=True, streams=2),
 ]
