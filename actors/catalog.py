@@ -8,7 +8,9 @@ Raises   ConfigError for a type that is there and cannot be loaded.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache, partial
+from typing import Any
 
 from actors.providers import registry
 from actors.providers.interface import (
@@ -21,6 +23,7 @@ from actors.providers.interface import (
 )
 from actors.providers.options import problems
 from router.catalog import Kind
+from router.errors import ConfigError, ProviderError
 
 __all__ = ["catalog"]
 
@@ -30,8 +33,14 @@ def catalog(type: str) -> Kind | None:
     """The record of a provider type; None where there is no such type. A `router.catalog.Catalog`."""
     if not registry.is_known(type):
         return None
-    provider = registry.find(type)
-    capabilities: Capabilities = provider.capabilities({})
+    return _kind(type, registry.find(type), {})
+
+
+def _kind(type: str, provider: Any, options: Mapping[str, Any]) -> Kind:
+    try:
+        capabilities: Capabilities = provider.capabilities(options)
+    except ProviderError as error:
+        raise ConfigError((f"type `{type}` does not say what it can do: {error.detail}",)) from None
     return Kind(
         type=type,
         stage=capabilities.stage,
@@ -41,6 +50,9 @@ def catalog(type: str) -> Kind | None:
         features=features(capabilities),
         needs=needs(capabilities),
         needs_secret=capabilities.needs_secret,
+        text_limit=getattr(capabilities, "text_limit", None),
+        max_stream_s=capabilities.max_stream_s,
+        with_options=partial(_kind, type, provider),
         per_stream_options=frozenset(provider.Options.model_fields),
     )
 
@@ -63,6 +75,9 @@ def features(capabilities: Capabilities) -> frozenset[str]:
                 "local_vad": capabilities.vad in ("local", "both"),
                 "turn_events": capabilities.vad in ("server", "both"),
                 "text_input": True,
+                "resume": capabilities.resume,
+                "truncation": capabilities.truncation,
+                "tools": capabilities.tools,
             }
         case _:
             told = {}

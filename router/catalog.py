@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from router.plan import Stage
 
-__all__ = ["Catalog", "Kind", "OptionProblem"]
+__all__ = ["Ability", "Catalog", "Kind", "OptionProblem"]
+
+Ability = Literal["partials", "word_times", "turn_events", "alignment", "tools", "resume", "truncation"]
+"""What a route may ask for under `needs`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +41,17 @@ class Kind:
     """BCP 47 prefixes it knows; empty: any."""
     features: frozenset[str] = frozenset()
     """Named abilities that other slots may need: `partials`, `word_times`, `turn_events`, `alignment`, `tools`,
-    `local_vad` (a speech-to-speech model that wants activity told), `text_input`."""
+    `local_vad` (a speech-to-speech model that wants activity told), `text_input`, `resume`, `truncation`."""
     needs: frozenset[str] = frozenset()
     """Abilities that some other stage of the same route must have: a turn detector that needs `partials`."""
     needs_secret: bool = False
+    text_limit: int | None = None
+    """A voice: characters it takes at once."""
+    max_stream_s: float | None = None
+    """A stream of it lives no longer and is rolled over before."""
+    with_options: Callable[[Mapping[str, Any]], Kind] | None = None
+    """The record for these stream options, which hold: one model of a vendor knows other languages than the next.
+    None: always this one."""
     per_stream_options: frozenset[str] = frozenset()
     """Names of its options, for messages; empty: it checks them itself."""
 

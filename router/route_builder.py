@@ -10,14 +10,16 @@ that the route may take, data regions within the route's residency.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from router import schema
 from router.bucket import Salt
-from router.catalog import Kind
+from router.catalog import Ability, Kind
+from router.errors import ConfigError
+from router.fit import Fit, Use
 from router.match import AttributeIs, BucketIn, Condition, FeatureIs, FieldIs, Pattern
-from router.plan import CASCADE, Stage
+from router.plan import CASCADE, STAGES, Stage
 from router.problem import Path, Problems, nearest
 from router.provider_book import ProviderBook
 from router.region import fits
@@ -28,7 +30,6 @@ __all__ = ["Built", "RouteBuilder", "conditions_of"]
 
 _DEFAULT_VAD = "webrtc"
 _DEFAULT_TURN = "heuristic"
-_RATE_OPTIONS = ("rate_hz", "sample_rate_hz", "sample_rate")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,21 +41,11 @@ class Built:
     at: Path
 
 
-@dataclass(frozen=True, slots=True)
-class _Use:
-    """One provider in one slot of one route, and where that is said."""
-
-    spec: ProviderSpec
-    kind: Kind
-    options: dict[str, Any]
-    at: Path
-
-
 class RouteBuilder:
     """Builds the routes of one file; `session` is the file's own session block."""
 
     def __init__(self, book: ProviderBook, problems: Problems, session: Mapping[str, Any]) -> None:
-        self._book, self._problems = book, problems
+        self._book, self._problems, self._fit = book, problems, Fit(problems)
         self._session: Mapping[str, Any] = {}
         if self._settings(session, ("session",)) is not None:  # else routes are checked without it
             self._session = book.texts(session, ("session",))
@@ -68,13 +59,16 @@ class RouteBuilder:
         if settings is None:
             return None
         slots: list[Slot] = []
-        uses: list[_Use] = []
+        uses: list[Use] = []
         for stage, said, where in stages:
             slot, found = self._slot(stage, said, where, settings, block)
             slots.append(slot)
             uses.extend(found)
             self._covers_regions(slot, when, where)
-        self._needs(uses)
+        self._fit.needs(uses)
+        self._fit.asked(uses, block.needs, (*at, "needs"))
+        named = frozenset(stage for stage in STAGES if getattr(block.use, stage) is not None)
+        self._fit.floor(uses, settings, named, at)
         self._session_is_used(block.session, uses, (*at, "session"))
         for use in uses:
             self._residency(use, tuple(block.residency))
@@ -89,7 +83,7 @@ class RouteBuilder:
             residency=tuple(block.residency),
             max_sessions=block.limits.sessions,
         )
-        return Built(route, _content(route, when), at)
+        return Built(route, _content(route, when, sorted(block.needs)), at)
 
     def _settings(self, own: Mapping[str, Any], at: Path) -> SessionSettings | None:
         """The file's session settings with `own` over them, key by key, at every depth; None where `own` is wrong.
@@ -135,8 +129,8 @@ class RouteBuilder:
 
     def _slot(
         self, stage: Stage, said: Any, at: Path, settings: SessionSettings, block: schema.Default
-    ) -> tuple[Slot, list[_Use]]:
-        uses: list[_Use] = []
+    ) -> tuple[Slot, list[Use]]:
+        uses: list[Use] = []
 
         def choices(items: list[Any], where: Path, indexed: bool = True) -> tuple[Choice, ...]:
             made = []
@@ -159,7 +153,7 @@ class RouteBuilder:
             return Slot(stage, choices(said, at)), uses
         return Slot(stage, choices([said], at, indexed=False)), uses
 
-    def _use(self, stage: Stage, item: Any, at: Path, settings: SessionSettings, block: schema.Default) -> _Use | None:
+    def _use(self, stage: Stage, item: Any, at: Path, settings: SessionSettings, block: schema.Default) -> Use | None:
         name = item.provider if isinstance(item, schema.UseOne) else item
         own = item.with_ if isinstance(item, schema.UseOne) else {}
         found = self._book.resolve(name, stage, (*at, "provider") if isinstance(item, schema.UseOne) else at)
@@ -168,11 +162,17 @@ class RouteBuilder:
         spec, kind = found
         own = self._book.texts(own, (*at, "with"))
         session = self._session_options(spec, kind, settings)
-        use = _Use(spec, kind, {**spec.options, **session, **own}, at)
-        for problem in kind.check_options(use.options):
+        use = Use(spec, kind, {**spec.options, **session, **own}, at)
+        found_wrong = kind.check_options(use.options)
+        for problem in found_wrong:
             where = self._where(str(problem.path[0]) if problem.path else "", own, session, use, block)
             self._problems.error((*where, *problem.path), problem.detail)
-        self._fits(use, settings)
+        if not found_wrong and kind.with_options is not None:
+            try:
+                use = replace(use, kind=kind.with_options(use.options))
+            except ConfigError as error:
+                self._problems.error(use.at, str(error))
+        self._fit.fits(use, settings)
         return use
 
     def _session_options(self, spec: ProviderSpec, kind: Kind, settings: SessionSettings) -> dict[str, Any]:
@@ -182,7 +182,7 @@ class RouteBuilder:
         return {k: v for k, v in given.items() if v is not None and k in kind.per_stream_options}
 
     def _where(
-        self, key: str, own: Mapping[str, Any], session: Mapping[str, Any], use: _Use, block: schema.Default
+        self, key: str, own: Mapping[str, Any], session: Mapping[str, Any], use: Use, block: schema.Default
     ) -> Path:
         """The block that the option `key` of a stream comes from, or would belong in."""
         if key in own:
@@ -195,40 +195,13 @@ class RouteBuilder:
             return ("providers", use.spec.name, "options")
         return use.at
 
-    def _fits(self, use: _Use, settings: SessionSettings) -> None:
-        language = use.options.get("language", settings.language)
-        known = use.kind.languages
-        if known and isinstance(language, str) and not any(_is_language(language, k) for k in known):
-            self._problems.error(use.at, f"`{use.spec.name}` knows {', '.join(known)}, not {language}")
-        for option in _RATE_OPTIONS:
-            rate = use.options.get(option)
-            if rate is not None and use.kind.rates_hz and rate not in use.kind.rates_hz:
-                rates = ", ".join(map(str, use.kind.rates_hz))
-                self._problems.error(use.at, f"`{use.spec.name}` works at {rates} Hz, not at {rate} ({option})")
-
-    def _needs(self, uses: list[_Use]) -> None:
-        """What one stage needs, some other stage must have: every candidate of it, or a fallback would lose it."""
-        for use in uses:
-            for need in sorted(use.kind.needs):
-                having = [o for o in uses if o.spec.stage != use.spec.stage and need in o.kind.features]
-                if not having:
-                    self._problems.error(
-                        use.at, f"`{use.spec.name}` needs `{need}`, which no other stage of this route has"
-                    )
-                    continue
-                lacking = [
-                    o.spec.name for o in uses if o.spec.stage == having[0].spec.stage and need not in o.kind.features
-                ]
-                if lacking:
-                    self._problems.warn(use.at, f"`{use.spec.name}` needs `{need}`; `{lacking[0]}` has it not")
-
-    def _session_is_used(self, own: Mapping[str, Any], uses: list[_Use], at: Path) -> None:
+    def _session_is_used(self, own: Mapping[str, Any], uses: list[Use], at: Path) -> None:
         if "instructions" in own and not any(
             "instructions" in u.kind.per_stream_options for u in uses if u.spec.stage in ("agent", "s2s")
         ):
             self._problems.warn((*at, "instructions"), "no agent of this route takes instructions")
 
-    def _residency(self, use: _Use, residency: tuple[str, ...]) -> None:
+    def _residency(self, use: Use, residency: tuple[str, ...]) -> None:
         if not residency:
             return
         spec = use.spec
@@ -241,7 +214,7 @@ class RouteBuilder:
             detail = f"`{spec.name}` says no data_region, so nothing holds it to residency {', '.join(residency)}"
             self._problems.warn(use.at, detail)
 
-    def _secret(self, use: _Use, when: schema.When) -> None:
+    def _secret(self, use: Use, when: schema.When) -> None:
         if not use.kind.needs_secret or SHARED in use.spec.secrets:
             return
         if use.spec.name not in self._book.entries:
@@ -285,7 +258,7 @@ def conditions_of(when: schema.When) -> tuple[Condition, ...]:
     return tuple(made)
 
 
-def _content(route: Route, when: schema.When) -> dict[str, Any]:
+def _content(route: Route, when: schema.When, needs: list[Ability]) -> dict[str, Any]:
     slots = {
         slot.stage: {
             "choices": [[c.provider.name, c.options] for c in slot.choices],
@@ -302,6 +275,7 @@ def _content(route: Route, when: schema.When) -> dict[str, Any]:
         "isolation": route.isolation,
         "residency": route.residency,
         "max_sessions": route.max_sessions,
+        "needs": needs,
     }
 
 
@@ -312,9 +286,3 @@ def _merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]
         below = made.get(key)
         made[key] = _merged(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
     return made
-
-
-def _is_language(language: str, prefix: str) -> bool:
-    """BCP 47: `en-GB` is `en`, `eng` is not."""
-    tag, wanted = language.lower().replace("_", "-"), prefix.lower()
-    return tag == wanted or tag.startswith(wanted + "-")

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 
+from router.catalog import Ability
 from router.plan import Stage
 from router.price import Price
 from router.problem import Path, Problems, nearest
@@ -192,6 +193,7 @@ class Default(_Block):
     limits: Limits = Limits()
     isolation: Literal["packed", "dedicated"] = "packed"
     residency: Names = []
+    needs: list[Ability] = []
 
 
 class Route(Default):
