@@ -28,9 +28,10 @@ class Ear:
         "ring",
     )  # fmt: skip
 
-    def __init__(self, audio_in: AudioFormat, rate_hz: int, replay_s: float, now_s: float) -> None:
+    def __init__(self, audio_in: AudioFormat, rate_hz: int, replay_s: float, now_s: float, tail_s: float = 0.0) -> None:
+        """`tail_s`: so much stays to be heard again, whatever is settled."""
         self.rate_hz = rate_hz
-        self.ring = ReplayRing(int(replay_s * rate_hz))
+        self.ring = ReplayRing(int(replay_s * rate_hz), int(tail_s * rate_hz))
         self.concealed_ms = 0.0
         self.last_s = now_s
         """Session time up to which there is audio; when it lags by `CONCEAL_AFTER_S`, silence fills in."""

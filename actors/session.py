@@ -31,6 +31,7 @@ from actors.speaking import Speaking
 from actors.speaking_model import ModelVoice
 from actors.stage_slot import Connector, StageSlot
 from actors.turn_law import TurnLaw
+from actors.turn_tail import TAIL_S, turn_tail
 from router.plan import Candidate, RoutePlan, Stage
 
 __all__ = ["FALLBACKS", "Mode", "Outlet", "VoiceSession"]
@@ -121,7 +122,9 @@ class VoiceSession:
         words = self.slots["s2s" if self.is_model else "stt"]
         main = self._capabilities(words.candidate)
         rate_hz = main.rates_hz[0] if main.rates_hz else 16_000
-        self.ear = Ear(self.audio_in, rate_hz, self.plan.settings.replay_s, self._clock())
+        listens = any(getattr(self._capabilities(c), "needs_audio", False) for c in stages.get("turn", ()))
+        tail_s = TAIL_S if listens else 0.0
+        self.ear = Ear(self.audio_in, rate_hz, self.plan.settings.replay_s, self._clock(), tail_s)
         self.law = TurnLaw(self.plan.settings, authority="s2s" if self.is_model else "local")
         self._listen = Listening(
             self.plan.settings, self.law, self.ear, self.slots.get("vad"), words, self.obey, self._heard_ms, self._clock
@@ -667,7 +670,8 @@ class VoiceSession:
         caps = self._capabilities(slot.candidate)
         tail = b""
         if getattr(caps, "needs_audio", False):
-            tail = self.ear.ring.read(self.ear.pos - 8 * self.ear.rate_hz, self.ear.pos)
+            wanted_hz = self.ear.rate_hz if slot.port is None else slot.port.rate_hz
+            tail = turn_tail(self.ear.ring, self.ear.rate_hz, order.from_s, wanted_hz)
         history = self._speak.history.items() if getattr(caps, "needs_history", False) else ()
         question = pi.Assess(
             stream=0, utt=order.utt, text=order.text, pause_ms=order.pause_s * 1000, audio=tail, history=history

@@ -68,6 +68,8 @@ _VENDOR_PATIENCE_S = 2.0
 @dataclass(slots=True)
 class _Turn:
     id: int
+    began_s: float = 0.0
+    """Media position of its first speech; 0: nobody knows."""
     revision: int = 0
     pieces: list[str] = field(default_factory=list)
     tail: str = ""
@@ -177,7 +179,7 @@ class TurnLaw:
         self._speech_meets_reply(at_s, heard_ms)
         if self._turn is None:
             self._turns += 1
-            self._turn = _Turn(self._turns)
+            self._turn = _Turn(self._turns, voiced_s)
         return self._done()
 
     def _speech_meets_reply(self, at_s: float, heard_ms: float) -> None:
@@ -237,7 +239,8 @@ class TurnLaw:
     def _assess(self, at_s: float) -> None:
         text = self._text_so_far()
         self._assessed_text = text
-        self._out.append(Assess(self.utt, text, at_s - self._last_voiced_s))
+        from_s = self._turn.began_s if self._turn else self._speech_s
+        self._out.append(Assess(self.utt, text, at_s - self._last_voiced_s, from_s))
 
     def _text_so_far(self) -> str:
         turn = self._turn.text if self._turn else ""
@@ -377,7 +380,7 @@ class TurnLaw:
     def _reopen(self, text: str) -> None:
         if not self._closing:
             self._turns += 1
-            self._turn = _Turn(self._turns, pieces=[text])
+            self._turn = _Turn(self._turns, self._speech_s, pieces=[text])
             self._quiet_since_s = None
 
     def _amend(self, reply: _Reply, turn: _Turn, text: str) -> None:
@@ -586,7 +589,7 @@ class TurnLaw:
     def _turn_for_vendor(self) -> _Turn:
         if self._turn is None:
             self._turns += 1
-            self._turn = _Turn(self._turns)
+            self._turn = _Turn(self._turns, self._speech_s)
         return self._turn
 
     def _ungate(self, reply: _Reply, turn: _Turn, text: str, at_s: float) -> None:
@@ -618,7 +621,7 @@ class TurnLaw:
         self._tell(turn, "provider")
         if speaks_again:  # the answer comes too late to begin at once: it is held as if it had been spoken into
             self._turns += 1
-            self._turn = _Turn(self._turns)
+            self._turn = _Turn(self._turns, self._speech_s)
             assert self.current is not None
             if self.current.interruptible:
                 self._reply(Said.HOLD)

@@ -128,6 +128,8 @@ class Assess:
     utt: int
     text: str
     pause_s: float
+    from_s: float
+    """Where the turn began."""
 
 
 @dataclass(frozen=True, slots=True)
