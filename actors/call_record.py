@@ -21,6 +21,7 @@ from actors.events import (
     TurnLatency,
     VoiceStopped,
 )
+from actors.wording import swap
 from router.plan import RoutePlan, Stage
 
 __all__ = ["MAX_TURNS", "CallRecord"]
@@ -75,6 +76,11 @@ class CallRecord:
                 self.latencies.append({k: getattr(event, k) for k in _LATENCIES})
         elif isinstance(event, Dropped):
             self.dropped_ms[f"{event.stage}/{event.policy}"] += round(event.ms)
+
+    def reword(self, turn_id: int, old: str, new: str) -> None:
+        """A nicer text of words of this turn."""
+        if turn_id in self.turns:
+            self.turns[turn_id] = swap(self.turns[turn_id], old, new)
 
     def _reply(self, event: VoiceStopped) -> None:
         self.counts["replies"] += 1

@@ -19,8 +19,8 @@ __all__ = [
     "AgentText", "AnyEvent", "AnyOp", "CallerClose", "CloseReason", "Degraded", "Dropped", "Dtmf", "EndInput",
     "ErrorEvent", "Event", "Interrupt", "Played", "ProviderChanged", "Say", "SayEnd", "SayText", "SessionClosed",
     "SessionOpened", "SpeechDiscarded", "SpeechStarted", "SpeechStopped", "ToolCalled", "ToolResult",
-    "TranscriptFinal", "TranscriptPartial", "TurnEnded", "TurnLatency", "TurnWhy", "VoiceAudio", "VoiceClear",
-    "VoiceHeld", "VoiceResumed", "VoiceStarted", "VoiceStopped", "Word", "as_json",
+    "TranscriptFinal", "TranscriptFormatted", "TranscriptPartial", "TurnEnded", "TurnLatency", "TurnWhy",
+    "VoiceAudio", "VoiceClear", "VoiceHeld", "VoiceResumed", "VoiceStarted", "VoiceStopped", "Word", "as_json",
 ]  # fmt: skip
 
 VERSION = 1
@@ -94,6 +94,16 @@ class TranscriptFinal(Event, frozen=True, kw_only=True, tag="transcript.final"):
     words: tuple[Word, ...] | None = None
     language: str | None = None
     confidence: float | None = None
+
+
+class TranscriptFormatted(Event, frozen=True, kw_only=True, tag="transcript.formatted"):
+    """The vendor's nicer text of a final that was told, with its span: the same words. The final stands; show this."""
+
+    utterance_id: int
+    text: str
+    start: float
+    end: float
+    provider: str
 
 
 class TurnEnded(Event, frozen=True, kw_only=True, tag="turn.ended"):
@@ -223,8 +233,9 @@ class SessionClosed(Event, frozen=True, kw_only=True, tag="session.closed"):
 
 
 AnyEvent = (
-    SessionOpened | SpeechStarted | SpeechStopped | SpeechDiscarded | TranscriptPartial | TranscriptFinal | TurnEnded
-    | AgentText | ToolCalled | ToolResult | VoiceStarted | VoiceAudio | VoiceHeld | VoiceResumed | VoiceClear
+    SessionOpened | SpeechStarted | SpeechStopped | SpeechDiscarded | TranscriptPartial | TranscriptFinal
+    | TranscriptFormatted | TurnEnded | AgentText | ToolCalled | ToolResult
+    | VoiceStarted | VoiceAudio | VoiceHeld | VoiceResumed | VoiceClear
     | VoiceStopped | TurnLatency | ProviderChanged | Degraded | Dropped | ErrorEvent | SessionClosed
 )  # fmt: skip
 

@@ -5,11 +5,16 @@ Bounded: the last `MAX_ITEMS` items are given to the agent.
 
 from __future__ import annotations
 
+from msgspec import structs
+
 from actors.providers.interface import Item
+from actors.wording import swap
 
 __all__ = ["MAX_ITEMS", "History"]
 
 MAX_ITEMS = 200
+_TURNS_KEPT = 16
+"""Turns whose words may still be given a nicer text."""
 
 
 class History:
@@ -18,6 +23,7 @@ class History:
     def __init__(self) -> None:
         self._items: list[Item] = []
         self._turn_at: tuple[int, int] | None = None
+        self._turns: dict[int, int] = {}
         self._gone = 0
 
     def user(self, turn_id: int, text: str) -> None:
@@ -26,7 +32,17 @@ class History:
             self._items[self._turn_at[1] - self._gone] = item
             return
         self._turn_at = (turn_id, self._gone + len(self._items))
+        self._turns[turn_id] = self._turn_at[1]
+        if len(self._turns) > _TURNS_KEPT:
+            del self._turns[next(iter(self._turns))]
         self._add(item)
+
+    def reword(self, turn_id: int, old: str, new: str) -> None:
+        """A nicer text of words of this turn."""
+        at = self._turns.get(turn_id, -1) - self._gone
+        if 0 <= at < len(self._items):
+            item = self._items[at]
+            self._items[at] = structs.replace(item, said=swap(item.said, old, new))
 
     def agent(self, said: str, heard: str, interrupted: bool) -> None:
         if said or heard:

@@ -32,6 +32,7 @@ from actors.speaking_model import ModelVoice
 from actors.stage_slot import Connector, StageSlot
 from actors.turn_law import TurnLaw
 from actors.turn_tail import TAIL_S, turn_tail
+from actors.wording import Heard, Wording
 from router.plan import Candidate, RoutePlan, Stage
 
 __all__ = ["FALLBACKS", "Mode", "Outlet", "VoiceSession"]
@@ -105,6 +106,7 @@ class VoiceSession:
         self._hearing = False
         self._assess_due_s: float | None = None
         self._final_s: float | None = None
+        self._wording = Wording()
         self._failing: ev.CloseReason | None = None
         self.record = CallRecord(session_id, plan, trace)
         self._build()
@@ -572,6 +574,8 @@ class VoiceSession:
         elif isinstance(event, pi.Finalized):
             self._listen.finalized(event)
             self._after_final()
+        elif isinstance(event, pi.Formatted):
+            self._formatted(slot, event)
         elif isinstance(event, pi.EagerEnd):
             self._stamp(at_s, self._listen.gate.last_voiced / self.ear.rate_hz)
             self.obey(self.law.eager_end(event.text, at_s))
@@ -591,7 +595,24 @@ class VoiceSession:
                 ev.TranscriptFinal, utterance_id=event.utt or self.law.utt, text=event.text, start=start_s, end=end_s,
                 provider=slot.provider, words=words, language=event.language, confidence=event.confidence,
             )  # fmt: skip
-        self.obey(self.law.final(event.text, end_s, self.ear.at_s, start_s))
+        orders = self.law.final(event.text, end_s, self.ear.at_s, start_s)
+        if event.text:
+            utt = event.utt or self.law.utt
+            heard = Heard(slot.epoch, event.to_pos, utt, self.law.words_turn, event.text, start_s, end_s)
+            self._wording.heard(heard)
+        self.obey(orders)
+
+    def _formatted(self, slot: StageSlot, event: pi.Formatted) -> None:
+        final = self._wording.formatted(slot.epoch, event.to_pos, event.text.strip())
+        if final is None:
+            return
+        self.emit(
+            ev.TranscriptFormatted, utterance_id=final.utt, text=event.text.strip(), start=final.start_s,
+            end=final.end_s, provider=slot.provider,
+        )  # fmt: skip
+        if final.turn is not None:
+            for keeper in (self.law, self._speak.history, self.record):
+                keeper.reword(final.turn, final.text, event.text.strip())
 
     def _after_final(self) -> None:
         """The answer to the last `finalize` has come, or will not."""

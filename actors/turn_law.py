@@ -53,6 +53,7 @@ from actors.turn_table import (
     StopReply,
     TurnOver,
 )  # fmt: skip
+from actors.wording import swap
 from router.errors import LawError
 from router.settings import SessionSettings
 
@@ -119,6 +120,8 @@ class TurnLaw:
         self._turn: _Turn | None = None
         self._turns = self._replies = self._prompts = 0
         self.utt = 0
+        self.words_turn: int | None = None
+        """The turn that the words of the last final went to."""
         self._utt_words = False
         self._partial = ""
         self._stood_in: deque[StoodIn] = deque(maxlen=8)
@@ -279,8 +282,23 @@ class TurnLaw:
         if text:
             self._partial = ""
             self._words(text, from_s, to_s)
+            self.words_turn = turn.id if (turn := self._present_turn) is not None else None
         self._try_end(at_s)
         return self._done()
+
+    @property
+    def _present_turn(self) -> _Turn | None:
+        """The one that grows, else the one that is being answered."""
+        return self._turn if self._turn is not None or self.current is None else self.current.turn
+
+    def reword(self, turn_id: int, old: str, new: str) -> None:
+        """A nicer text of a final's words came; a turn that is over keeps its own."""
+        turn = self._present_turn
+        if turn is not None and turn.id == turn_id:
+            for number in reversed(range(len(turn.pieces))):
+                before, turn.pieces[number] = turn.pieces[number], swap(turn.pieces[number], old, new)
+                if turn.pieces[number] != before:
+                    break
 
     def _words(self, text: str, from_s: float | None, to_s: float) -> None:
         rest = self._beyond_what_stood_in(text, from_s, to_s)
