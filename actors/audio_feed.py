@@ -104,6 +104,11 @@ class AudioFeed:
         self._skip(self.sent + over)
         return over
 
+    def pass_over(self, to: int) -> None:
+        """What lies before `to` is silence that nobody needs to hear: not given, not dropped."""
+        self.sent, self._rest = to, b""
+        self._pos = self.to_stream(to)
+
     def _skip(self, to: int) -> None:
         self.dropped += to - self.sent
         self.sent = to

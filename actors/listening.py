@@ -15,10 +15,11 @@ from collections.abc import Callable
 from actors import wire
 from actors.audio_feed import AudioFeed
 from actors.ear import Ear
+from actors.lull import Lull
 from actors.providers.interface import Final, Finalized, Partial, TimedWord
 from actors.stage_slot import StageSlot
 from actors.turn_law import TurnLaw
-from actors.turn_table import Order
+from actors.turn_table import CallerState, Order
 from actors.voice_gate import VoiceGate
 from router.settings import SessionSettings
 
@@ -45,6 +46,8 @@ class Listening:
         self.gate = VoiceGate(settings.vad, ear.rate_hz)
         self.words = AudioFeed(words, ear.ring, ear.rate_hz)
         self.vad = None if vad is None else AudioFeed(vad, ear.ring, ear.rate_hz)
+        self.lull = Lull(ear, self.words, words) if words.stage == "stt" else None
+        """None: a speech-to-speech model hears silence too."""
         self.vad_pos = 0
         """Verdicts have come up to here."""
         self.final_p99_s = 1.0
@@ -61,7 +64,8 @@ class Listening:
     def frame(self, pos: int, frame: bytes) -> None:
         if self.vad is not None:
             self.vad.push(pos, frame)
-        self.words.push(pos, frame)
+        if self.lull is None or not self.lull.resting or not self.lull.takes(pos + len(frame) // 2):
+            self.words.push(pos, frame)
         if not self._finalize_sent:
             self._finalize()
 
@@ -96,6 +100,15 @@ class Listening:
         behind = self.words.lag > 0 or port is None or port.unaccepted > 0
         return behind or self.finalizing is not None or (self.vad is not None and self.vad_pos < self.ear.pos)
 
+    @property
+    def is_idle(self) -> bool:
+        """No speech, no open turn, no final owed: what the ear of the route has heard, it has answered."""
+        return self.law.caller is CallerState.QUIET and not self.law.has_words and self.finalizing is None
+
+    def take_passed_s(self) -> float:
+        """Seconds of silence that speech to text was spared since this was last asked."""
+        return 0.0 if self.lull is None else self.lull.take_passed() / self.ear.rate_hz
+
     def drop_stale(self, live: bool) -> dict[str, float]:
         """For a live caller: milliseconds that each stage has let go of, because it is too far behind."""
         if not live:
@@ -111,6 +124,8 @@ class Listening:
 
     def finalize(self, utt: int) -> None:
         """Ask once for everything up to now."""
+        if self.lull is not None:
+            self.lull.wake()
         self.finalizing, self._finalize_at, self._finalize_sent = utt, self.ear.pos, False
         self.final_due_s = self._clock() + self.final_p99_s + _FINALIZE_SLACK_S
         self._finalize()

@@ -201,6 +201,9 @@ class VoiceSession:
                 slot.tick(now_s)
         self._deadlines(now_s)
         self._let_go()
+        lull = self._listen.lull
+        if lull is not None and self.opened and self.mode != "lockstep":
+            lull.tick(now_s, attached=self.attached, idle=self._listen.is_idle)
         self._step()
         self._set_wake(now_s)
 
@@ -337,6 +340,8 @@ class VoiceSession:
                 dues.append(reply.mouth.due_s(now_s))
         if self.opened and (self.mode == "live" or self.ear.ended):
             dues.append(now_s if self.ear.concealing else self.ear.last_s + CONCEAL_AFTER_S)
+        if self._listen.lull is not None:
+            dues.append(self._listen.lull.due_s)
         if self._listen.words.lag:
             dues.append(now_s + 0.1)
         if self._dropped:
@@ -448,7 +453,8 @@ class VoiceSession:
 
     def _count_audio(self, provider: str) -> None:
         """Seconds of the caller that this provider was given."""
-        self.record.use(provider, input_s=round(self.ear.at_s - self._heard_since_s, 3))
+        heard_s = self.ear.at_s - self._heard_since_s - self._listen.take_passed_s()
+        self.record.use(provider, input_s=round(heard_s, 3))
         self._heard_since_s = self.ear.at_s
 
     # ------------------------------------------------------------------------------------------- from the stages
@@ -457,6 +463,9 @@ class VoiceSession:
         self._listen.pump()
         if slot.stage in ("stt", "s2s"):
             self._hearing, self._heard_since_s = True, self.ear.at_s if self.opened else 0.0
+            self._listen.take_passed_s()
+            if self._listen.lull is not None:
+                self._listen.lull.renewed()
         if not self.opened and all(s.state == "ready" for s in self.slots.values()):
             self.opened = True
             now_s = self._clock()
