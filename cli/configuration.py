@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from actors.catalog import catalog
+from actors.tool_functions import shape
 from router.config import Loaded, load
 from router.errors import ConfigError
 
@@ -34,7 +35,7 @@ class Configuration:
 
     def check(self) -> Loaded:
         """Every problem, and the table where there is no error. Looks at this process's environment and files."""
-        return load(self.text, self.source, catalog, environment=os.environ, read_file=self._read_file)
+        return load(self.text, self.source, catalog, environment=os.environ, read_file=self._read_file, functions=shape)
 
     def _read_file(self, path: str) -> str:
         return (self.folder / path).read_text(encoding="utf-8")

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from actors.catalog import catalog
+from actors.tool_functions import shape
 from router.config import load as load_config
 from router.errors import ConfigError
 from router.table import RouteTable
@@ -23,9 +24,8 @@ def load(text: str, source: str, base_dir: str, *, check_environment: bool) -> R
     def read_file(path: str) -> str:
         return (Path(base_dir) / path).read_text(encoding="utf-8")
 
-    loaded = load_config(
-        text, source, catalog, environment=os.environ if check_environment else None, read_file=read_file
-    )
+    environment = os.environ if check_environment else None
+    loaded = load_config(text, source, catalog, environment=environment, read_file=read_file, functions=shape)
     if loaded.table is None:
         raise ConfigError(tuple(str(p) for p in loaded.problems if p.severity == "error"))
     return loaded.table

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from router.plan import Stage
 
-__all__ = ["Ability", "Catalog", "Kind", "OptionProblem"]
+__all__ = ["Ability", "Catalog", "FunctionShape", "Functions", "Kind", "OptionProblem"]
 
 Ability = Literal["partials", "word_times", "turn_events", "alignment", "tools", "resume", "truncation"]
 """What a route may ask for under `needs`."""
@@ -56,5 +56,16 @@ class Kind:
     """Names of its options, for messages; empty: it checks them itself."""
 
 
+@dataclass(frozen=True, slots=True)
+class FunctionShape:
+    """What a Python function says of itself as a tool."""
+
+    description: str
+    schema: dict[str, Any]
+    """JSON schema of its arguments, an object."""
+
+
+Functions = Callable[[str], FunctionShape]
+"""From `module:function` to its shape. Raises ConfigError if it cannot be loaded, or is no tool."""
 Catalog = Callable[[str], Kind | None]
 """From a `type` (or `module:Class`) to its record; None: no such type. Raises ConfigError if it cannot be loaded."""

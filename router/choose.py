@@ -106,6 +106,7 @@ def _new_plan(
         pool_region=pool_region,
         stages=stages,
         settings=route.settings,
+        tools=route.tools,
         isolation=route.isolation,
         residency=route.residency,
         max_sessions=route.max_sessions,

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from router import schema
-from router.catalog import Catalog
+from router.catalog import Catalog, Functions
 from router.errors import ConfigError
 from router.policy import HostPolicy, PoolPolicy, RecordPolicy
 from router.price import Price, wrong
@@ -25,6 +25,7 @@ from router.provider_book import ProviderBook
 from router.reach import unreachable
 from router.route_builder import Built, RouteBuilder
 from router.table import ProviderSpec, RouteTable
+from router.tool_book import ToolBook
 from router.yaml_reader import Document, read
 
 __all__ = ["Loaded", "Problem", "load"]
@@ -60,11 +61,12 @@ def load(
     *,
     environment: Mapping[str, str] | None = None,
     read_file: Callable[[str], str] | None = None,
+    functions: Functions | None = None,
 ) -> Loaded:
     """The table in `text`, or everything that is wrong with it. Raises nothing for what a file can contain.
 
     `source` is the file's name in messages. `read_file` takes the PATH of `file:PATH` and gives its text, or raises
-    OSError or UnicodeError.
+    OSError or UnicodeError. `functions` looks at the Python functions of `tools`; without it each needs its schema.
     """
     document = read(text, source)
     problems = Problems(source, document.line_of)
@@ -75,7 +77,7 @@ def load(
     if not isinstance(document.data, dict):
         problems.error((), "the file is no mapping; it begins with `schema: 1`")
         return Loaded(None, problems.in_order())
-    table = _Loading(document, problems, catalog, environment, read_file).table()
+    table = _Loading(document, problems, catalog, environment, read_file, functions).table()
     return Loaded(None if problems.has_errors else table, problems.in_order())
 
 
@@ -89,6 +91,7 @@ class _Loading:
         catalog: Catalog,
         environment: Mapping[str, str] | None,
         read_file: Callable[[str], str] | None,
+        functions: Functions | None,
     ) -> None:
         self._data: dict[str, Any] = document.data
         self._line_of, self._problems = document.line_of, problems
@@ -96,10 +99,11 @@ class _Loading:
         prices = self._prices()
         self._book = ProviderBook(self._block("providers"), catalog, problems, environment, read_file, prices)
         self._check_prices(prices)
+        self._tools = ToolBook(self._block("tools"), self._block("webhooks"), problems, self._book.secret, functions)
 
     def table(self) -> RouteTable | None:
         problems, book = self._problems, self._book
-        builder = RouteBuilder(book, problems, self._block("session"))
+        builder = RouteBuilder(book, self._tools, problems, self._block("session"))
         hosts = schema.checked(schema.Hosts, self._block("hosts"), ("hosts",), problems)
         records = schema.checked(schema.Records, self._block("records"), ("records",), problems)
         routes, default = self._routes(builder), self._default(builder)
@@ -202,6 +206,8 @@ class _Loading:
     def _unused(self) -> None:
         for name in self._book.entries - self._book.used:
             self._problems.warn(("providers", name), "no route uses this provider")
+        for name in self._tools.entries - self._tools.used:
+            self._problems.warn(("tools", name), "no route offers this tool")
 
     def _reach(self, routes: list[Built]) -> None:
         found, stopped = unreachable([built.route.conditions for built in routes])

@@ -20,6 +20,7 @@ from router.plan import Stage
 from router.problem import Path, Problems
 from router.settings import SessionSettings
 from router.table import ProviderSpec
+from router.tools import ToolSpec
 
 __all__ = ["ASKABLE", "Fit", "Use"]
 
@@ -100,6 +101,17 @@ class Fit:
             for use in able:
                 if need not in use.kind.features:
                     self._problems.error(use.at, f"`{use.spec.name}` has no `{need}`, which this route needs")
+
+    def tools(self, tools: Sequence[ToolSpec], uses: Sequence[Use], at: Path) -> None:
+        """Who answers can call them: one candidate at least, and a fallback that cannot is told."""
+        answering = [use for use in uses if use.spec.stage in ("agent", "s2s")]
+        lacking = [use for use in answering if "tools" not in use.kind.features]
+        if not tools or not lacking:
+            return
+        if len(lacking) == len(answering):
+            self._problems.error(at, f"`{lacking[0].spec.name}` calls no tools, so these would never be called")
+        else:
+            self._problems.warn(lacking[0].at, f"`{lacking[0].spec.name}` calls no tools; this route offers some")
 
     def floor(self, uses: Sequence[Use], settings: SessionSettings, named: frozenset[Stage], at: Path) -> None:
         """Who has the floor. `named` are the stages that the route itself names, `at` is where it stands."""

@@ -182,15 +182,19 @@ class ProviderBook:
             here = (*at, "secrets", tenant)
             if tenant != "*" and not _TENANT.match(tenant):
                 self._problems.error(here, 'the key is a tenant by its whole name, or "*" for all others')
-            if not _SECRET.match(reference):  # and it is not repeated here
-                self._problems.error(here, "a secret is given as env:NAME or file:PATH, never as itself")
-            elif reference.startswith("env:") and self._environment is not None:
-                if not self._environment.get(reference[4:]):
-                    self._problems.error(here, f"the environment variable {reference[4:]} is not set")
-            elif reference.startswith("file:") and self._read_file is not None:
-                held = self._read(reference[5:], here)
-                if held is not None and not held.strip():
-                    self._problems.error(here, f"the file {reference[5:]} is empty")
+            self.secret(reference, here)
+
+    def secret(self, reference: str, at: Path) -> None:
+        """Look at a reference to a secret, and, where this process can, at what it refers to."""
+        if not _SECRET.match(reference):  # and it is not repeated here
+            self._problems.error(at, "a secret is given as env:NAME or file:PATH, never as itself")
+        elif reference.startswith("env:") and self._environment is not None:
+            if not self._environment.get(reference[4:]):
+                self._problems.error(at, f"the environment variable {reference[4:]} is not set")
+        elif reference.startswith("file:") and self._read_file is not None:
+            held = self._read(reference[5:], at)
+            if held is not None and not held.strip():
+                self._problems.error(at, f"the file {reference[5:]} is empty")
 
     def _endpoints(self, block: schema.Provider, at: Path) -> tuple[tuple[str, Endpoint], ...]:
         for pattern, endpoint in block.endpoints.items():

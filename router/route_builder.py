@@ -25,6 +25,7 @@ from router.provider_book import ProviderBook
 from router.region import fits
 from router.settings import SessionSettings
 from router.table import SHARED, Choice, ProviderSpec, Route, Slot, Split
+from router.tool_book import ToolBook
 
 __all__ = ["Built", "RouteBuilder", "conditions_of"]
 
@@ -44,8 +45,8 @@ class Built:
 class RouteBuilder:
     """Builds the routes of one file; `session` is the file's own session block."""
 
-    def __init__(self, book: ProviderBook, problems: Problems, session: Mapping[str, Any]) -> None:
-        self._book, self._problems, self._fit = book, problems, Fit(problems)
+    def __init__(self, book: ProviderBook, tools: ToolBook, problems: Problems, session: Mapping[str, Any]) -> None:
+        self._book, self._tools, self._problems, self._fit = book, tools, problems, Fit(problems)
         self._session: Mapping[str, Any] = {}
         if self._settings(session, ("session",)) is not None:  # else routes are checked without it
             self._session = book.texts(session, ("session",))
@@ -70,6 +71,8 @@ class RouteBuilder:
         named = frozenset(stage for stage in STAGES if getattr(block.use, stage) is not None)
         self._fit.floor(uses, settings, named, at)
         self._session_is_used(block.session, uses, (*at, "session"))
+        tools = self._tools.offered(block.tools, (*at, "tools"))
+        self._fit.tools(tools, uses, (*at, "tools"))
         for use in uses:
             self._residency(use, tuple(block.residency))
             self._secret(use, when)
@@ -81,6 +84,7 @@ class RouteBuilder:
             settings=settings,
             isolation=block.isolation,
             residency=tuple(block.residency),
+            tools=tools,
             max_sessions=block.limits.sessions,
         )
         return Built(route, _content(route, when, sorted(block.needs)), at)
@@ -267,7 +271,9 @@ def _content(route: Route, when: schema.When, needs: list[Ability]) -> dict[str,
         }
         for slot in route.slots
     }
+    tools = {"tools": [asdict(tool) for tool in route.tools]} if route.tools else {}
     return {
+        **tools,
         "name": route.name,
         "when": when.model_dump(mode="json"),
         "use": slots,

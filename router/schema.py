@@ -18,15 +18,18 @@ from router.plan import Stage
 from router.price import Price
 from router.problem import Path, Problems, nearest
 from router.settings import BargeIn, Endpointing, SessionSettings, Silence, Vad
+from router.tools import DEADLINE_S, RESULT_MAX_CHARS
 
-__all__ = ["Bucket", "EndpointBlock", "Hosts", "Plain", "Pool", "Provider", "Records", "Route", "Slot", "Split", "Top",
-           "Use", "UseOne", "When", "checked"]  # fmt: skip
+__all__ = ["Bucket", "EndpointBlock", "Hosts", "Plain", "Pool", "Provider", "Records", "Route", "Slot", "Split", "Tool",
+           "Top", "Use", "UseOne", "Webhooks", "When", "checked"]  # fmt: skip
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 """Names of routes, providers and data regions become labels of metrics: short, and without surprises."""
 Name = Annotated[str, Field(pattern=NAME)]
 ProviderRef = Annotated[str, Field(min_length=1, max_length=256)]
 """The name of a provider, a type, or `module:Class`."""
+ToolName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_-]{0,63}$")]
+"""What OpenAI and Gemini take for the name of a function."""
 Percent = Annotated[float, Field(ge=0, le=100)]
 Weight = Annotated[float, Field(ge=0, le=1_000_000)]
 
@@ -36,6 +39,7 @@ def _as_list(value: object) -> object:
 
 
 Names = Annotated[list[Name], BeforeValidator(_as_list), Field(min_length=1)]
+ToolNames = Annotated[list[ToolName], BeforeValidator(_as_list)]
 Texts = Annotated[list[Annotated[str, Field(min_length=1)]], BeforeValidator(_as_list), Field(min_length=1)]
 
 
@@ -51,6 +55,8 @@ class Top(_Block):
     version: Literal[1] = Field(alias="schema")
     providers: dict[str, Any] = {}
     pools: dict[str, Any] = {}
+    tools: dict[str, Any] = {}
+    webhooks: dict[str, Any] = {}
     session: dict[str, Any] = {}
     routes: list[Any] = []
     default: dict[str, Any] | None = None
@@ -81,6 +87,26 @@ class Provider(_Block):
     data_region: Name | None = None
     secrets: dict[str, str] = {}
     capacity: CapacityBlock = CapacityBlock()
+
+
+class Tool(_Block):
+    """A function or a webhook that a model may call."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, populate_by_name=True)
+
+    python: str | None = Field(default=None, pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
+    url: str | None = Field(default=None, max_length=2_000)
+    description: str | None = Field(default=None, max_length=1_024)
+    schema_: dict[str, Any] | None = Field(default=None, alias="schema")
+    secret: str | None = None
+    deadline_s: float = Field(default=DEADLINE_S, gt=0, le=120)
+    result_max_chars: int = Field(default=RESULT_MAX_CHARS, ge=16, le=100_000)
+    idempotent: bool = False
+
+
+class Webhooks(_Block):
+    hosts: list[str] = []
+    private_hosts: list[str] = []
 
 
 class Pool(_Block):
@@ -194,6 +220,7 @@ class Default(_Block):
     isolation: Literal["packed", "dedicated"] = "packed"
     residency: Names = []
     needs: list[Ability] = []
+    tools: ToolNames = []
 
 
 class Route(Default):
@@ -208,6 +235,8 @@ _KEYS: tuple[tuple[tuple[str, ...], type], ...] = (
     (("providers", "*"), Provider),
     (("providers", "*", "endpoints", "*"), EndpointBlock),
     (("providers", "*", "capacity"), CapacityBlock),
+    (("tools", "*"), Tool),
+    (("webhooks",), Webhooks),
     (("pools", "*"), Pool),
     (("prices", "*"), Price),
     (("hosts",), Hosts),

@@ -95,6 +95,8 @@ class SessionSettings:
     barge_in: BargeIn = field(default_factory=BargeIn)
     vad: Vad = field(default_factory=Vad)
     silence: Silence | None = None
+    tool_rounds: Annotated[int, Ge(0), Le(50)] = 5
+    """How often in one turn a model may call tools and be asked again; then it must answer with what it has."""
     max_duration_s: Seconds = 3600.0
     """The call closes then."""
     reply_audio_max_s: Seconds = 20.0

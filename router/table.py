@@ -26,6 +26,7 @@ from router.policy import HostPolicy, PoolPolicy, RecordPolicy
 from router.price import Price
 from router.region import Regions, fits
 from router.settings import SessionSettings
+from router.tools import ToolSpec
 
 __all__ = ["Choice", "Endpoint", "ProviderSpec", "Route", "RouteTable", "Slot", "Split"]
 
@@ -166,6 +167,7 @@ class Route:
     settings: SessionSettings
     isolation: Literal["packed", "dedicated"] = "packed"
     residency: tuple[str, ...] = ()
+    tools: tuple[ToolSpec, ...] = ()
     max_sessions: int | None = None
     greeting: tuple[str, ...] = field(init=False)
     """Text and names by turns: `("Hello ", "name", "!")`; empty where the greeting has no `{names}` in it."""

@@ -40,7 +40,7 @@ KINDS: dict[str, Kind] = {
         _kind("deepgram", "stt", "model", "language", features=frozenset({"partials"}), needs_secret=True),
         _kind("echo", "agent"),
         _kind("client", "agent"),
-        _kind("openai-chat", "agent", "model", "instructions", needs_secret=True),
+        _kind("openai-chat", "agent", "model", "instructions", features=frozenset({"tools"}), needs_secret=True),
         _kind("espeak", "tts", "voice", "language"),
         _kind("openai-realtime", "s2s", "model", "voice", "instructions", "language", needs_secret=True),
     )
