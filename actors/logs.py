@@ -16,7 +16,7 @@ from typing import Any, TextIO
 
 import structlog
 
-__all__ = ["get_logger", "redact", "setup"]
+__all__ = ["clean_text", "get_logger", "redact", "setup"]
 
 _HIDDEN = "[hidden]"
 _NAMES = re.compile(r"authori[sz]ation|api[-_]?key|(^|_)token$|secret|password|cookie", re.IGNORECASE)
@@ -37,9 +37,14 @@ def redact(logger: object, method: str, event: MutableMapping[str, Any]) -> Muta
     return event
 
 
+def clean_text(text: str) -> str:
+    """`text` without what looks like a credential."""
+    return _TEXTS.sub(lambda m: next((g for g in m.groups() if g), "") + _HIDDEN, text)
+
+
 def _clean(value: Any, depth: int) -> Any:
     if isinstance(value, str):
-        return _TEXTS.sub(lambda m: next((g for g in m.groups() if g), "") + _HIDDEN, value)
+        return clean_text(value)
     if isinstance(value, bytes):
         return f"{len(value)} bytes"
     if value is None or isinstance(value, bool | int | float):

@@ -35,6 +35,7 @@ __all__ = ["TYPES", "find", "is_known", "missing_from_stream"]
 
 TYPES: dict[str, str] = {
     "client": "actors.providers.client:Provider",
+    "deepgram": "actors.providers.deepgram:Provider",
     "echo": "actors.providers.echo:Provider",
     "energy": "actors.providers.energy:Provider",
     "espeak": "actors.providers.espeak:Provider",

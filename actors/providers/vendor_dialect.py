@@ -1,0 +1,70 @@
+"""What differs between streaming recognisers, and what can be set: the other half of `vendor_stt.SttLine`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from actors.providers.vendor_socket import Message, SocketRequest
+
+if TYPE_CHECKING:
+    from actors.providers.vendor_stt import SttLine
+
+__all__ = ["Dialect", "SttSettings", "Updated"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SttSettings:
+    chunk_ms: int = 50
+    """Audio of one message: each costs some 50 us on either side, and waits so long for its end."""
+    keepalive_s: float | None = 4.0
+    """Nothing sent for so long: `Dialect.keepalive`. None: never."""
+    silence_ms: int = 100
+    """Sent in place of a keep-alive that the vendor does not have, or does not count before the first audio."""
+    finalize_s: float = 0.9
+    """Below the capability's `final_p99_s`."""
+    stall_s: float = 5.0
+    replay_rate: float = 1.25
+    """Times real time."""
+    kept_s: float = 15.0
+    """Audio without a final that is kept."""
+    age_max_s: float | None = None
+    """A connection is replaced before it is so old, 5 to 20 % earlier."""
+    grace_s: float = 10.0
+    """So long a planned replacement waits for a quiet moment."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Updated:
+    """What a dialect makes of changed options."""
+
+    refused: tuple[str, ...] = ()
+    messages: tuple[Message, ...] = ()
+    """For the connection that is open."""
+    reconnect: bool = False
+    """They are options of the connection."""
+
+
+class Dialect(Protocol):
+    """What one vendor speaks, for one stream. Nothing in it waits."""
+
+    def request(self) -> SocketRequest: ...
+    def hello(self) -> Sequence[Message]:
+        """First messages of a connection."""
+        ...
+
+    def audio(self, pcm: bytes) -> Message: ...
+    def finalize(self) -> Sequence[Message]: ...
+    def keepalive(self) -> Message | None:
+        """None: silence is sent instead."""
+        ...
+
+    def bye(self) -> Sequence[Message]:
+        """No more audio; the vendor sends its last finals and closes."""
+        ...
+
+    def update(self, changes: Mapping[str, Any]) -> Updated: ...
+    def take(self, line: SttLine, message: Message) -> None:
+        """A message of the vendor, told to `line` as facts. Raises ProviderError for garbage."""
+        ...
