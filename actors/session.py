@@ -21,6 +21,7 @@ from actors import events as ev
 from actors import turn_table as law
 from actors import wire
 from actors.call_record import CallRecord
+from actors.deaf_watch import ANSWERS, DeafWatch
 from actors.ear import CONCEAL_AFTER_S, Ear
 from actors.formats import FRAME_MS, AudioFormat
 from actors.listening import Listening
@@ -107,6 +108,7 @@ class VoiceSession:
         self._assess_due_s: float | None = None
         self._final_s: float | None = None
         self._wording = Wording()
+        self._deaf = DeafWatch()
         self._failing: ev.CloseReason | None = None
         self.record = CallRecord(session_id, plan, trace)
         self._build()
@@ -235,7 +237,7 @@ class VoiceSession:
             slot.close(drain=False)
         duration_s = round(self._clock() - self._started_s, 3)
         if self._hearing:
-            self._count_audio(self._words_provider)
+            self._count_audio(self._words_slot.provider)
         stats = self.record.stats(
             reason=reason, duration_s=duration_s, media_s=round(self.ear.at_s, 3), repairs=self.ear.repairs,
             concealed_ms=round(self.ear.concealed_ms), stale=self.law.stale + sum(s.stale for s in self.slots.values()),
@@ -310,8 +312,8 @@ class VoiceSession:
             self.close(self._failing)
 
     @property
-    def _words_provider(self) -> str:
-        return self.slots["s2s" if self.is_model else "stt"].provider
+    def _words_slot(self) -> StageSlot:
+        return self.slots["s2s" if self.is_model else "stt"]
 
     def _may_add_silence(self) -> bool:
         return self.mode == "lockstep" and self.ear.ended and self.opened and not self._awaits()
@@ -509,6 +511,8 @@ class VoiceSession:
         if self._obeying:  # a provider in this process answers at once: its answer waits until the orders are done
             self._later.append((slot, slot.epoch, event))
             return
+        if slot.stage in ("stt", "s2s") and type(event) in ANSWERS:
+            self._deaf.answered()
         if isinstance(event, pi.Usage):
             self.record.report(slot.stage, slot.provider, event.amounts)
         elif slot.stage == "stt":
@@ -533,6 +537,7 @@ class VoiceSession:
             if self._hearing:
                 self._count_audio(before)
             self._hearing = False
+            self._deaf.answered()  # the next one is not to blame for what this one missed
             self._listen.final_missing()
             self._after_final()
         if slot.stage == "stt" and self.opened:
@@ -678,6 +683,7 @@ class VoiceSession:
     def _speech_began(self, order: law.SpeechBegan) -> None:
         self._final_s = None
         start_s = max(0.0, order.at_s - self.plan.settings.vad.prefix_s)
+        self._deaf.began(order.at_s)
         self.emit(ev.SpeechStarted, utterance_id=order.utt, at=round(start_s, 6))
         pos = self._listen.words.to_stream(round(start_s * self.ear.rate_hz))
         if not self.is_model:
@@ -686,12 +692,19 @@ class VoiceSession:
             self.slots["s2s"].send(wire.S2sActivity(on=True, pos=pos))
 
     def _speech_ended(self, order: law.SpeechEnded) -> None:
+        self._deaf.ended(order.at_s)
         self.emit(ev.SpeechStopped, utterance_id=order.utt, at=round(order.at_s, 6))
         pos = self._listen.words.to_stream(round(order.at_s * self.ear.rate_hz))
         if not self.is_model:
             self.slots["stt"].send(wire.SttSpeechEnd(utt=order.utt, pos=pos))
         elif self._listen.vad is not None:
             self.slots["s2s"].send(wire.S2sActivity(on=False, pos=pos))
+
+    def _speech_dropped(self, order: law.SpeechDropped) -> None:
+        self.emit(ev.SpeechDiscarded, utterance_id=order.utt)
+        if self._deaf.unanswered():
+            detail = "speech was heard and no word came of it, not even an empty one"
+            self._words_slot.fail(pi.Fault(kind="stall", detail=detail))
 
     def _assess(self, order: law.Assess) -> None:
         slot = self.slots.get("turn")
@@ -776,7 +789,7 @@ _OPS: dict[type, Callable[[VoiceSession, Any], None]] = {
 _ORDERS: dict[type, Callable[[VoiceSession, Any], None]] = {
     law.SpeechBegan: VoiceSession._speech_began,
     law.SpeechEnded: VoiceSession._speech_ended,
-    law.SpeechDropped: lambda s, o: s.emit(ev.SpeechDiscarded, utterance_id=o.utt),
+    law.SpeechDropped: VoiceSession._speech_dropped,
     law.Finalize: lambda s, o: s._listen.finalize(o.utt),
     law.Assess: VoiceSession._assess,
     law.Respond: VoiceSession._respond,
