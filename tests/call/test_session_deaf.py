@@ -108,9 +108,8 @@ def test_the_last_ear_ends_the_call_instead_of_leaving_it_in_silence() -> None:
 
 
 def test_a_model_that_hears_speech_and_says_nothing_is_deaf_too() -> None:
-    scene = models(vad="both", first={}, second={})
+    scene = models(vad="both", first={}, second={"vad": "server"})
     scene["given"]["first"] = DeafModel({"vad": "both", "threshold": 32_767})
-    scene["given"]["second"] = FakeS2s({"vad": "server"})
     call = play([(1.0, 4.0), (12.0, 13.0)], 18.0, **scene)
     assert changes(call) == [("first", "second", "stall")]
     assert len(call.of("voice.started")) == 1
