@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from router.errors import ConfigError
 
-__all__ = ["Secret", "resolve"]
+__all__ = ["Secret", "placed", "resolve"]
 
 
 class Secret:
@@ -33,6 +33,14 @@ class Secret:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a Secret does not leave its process; send its reference")
+
+
+def placed(reference: str | None, base_dir: str) -> str | None:
+    """The reference with the path of a `file:PATH` below `base_dir`, where the configuration stands: the process that
+    resolves it has a folder of its own."""
+    if reference is None or not reference.startswith("file:"):
+        return reference
+    return f"file:{Path(base_dir) / reference.removeprefix('file:')}"
 
 
 def resolve(reference: str | None) -> Secret | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from actors.providers import registry
+from actors.secrets import placed
 from actors.wire import ProviderSpec
 from router.choose import choose
 from router.context import RouteContext
@@ -19,8 +20,10 @@ __all__ = ["TableRules"]
 class TableRules:
     """`Rules` of one table; immutable like it."""
 
-    def __init__(self, table: RouteTable) -> None:
+    def __init__(self, table: RouteTable, base_dir: str = ".") -> None:
+        """`base_dir`: the folder that a secret's `file:PATH` is relative to, on every node."""
         self.table = table
+        self._base_dir = base_dir
         self.version = table.version
         self.host_bounds = HostBounds(max_sessions=table.hosts.max_sessions, warm=table.hosts.warm)
 
@@ -45,7 +48,7 @@ class TableRules:
             owner=candidate.owner,
             region=region,
             options=dict(provider.options) if provider else {},
-            secret=candidate.secret,
+            secret=placed(candidate.secret, self._base_dir),
             endpoint=candidate.endpoint,
             streams_per_actor=candidate.capacity.streams_per_actor,
         )

@@ -13,8 +13,10 @@ from typing import IO, Any
 
 from rich.table import Table
 
+from actors.live_check import LiveResult
 from cli import console
 from cli.configuration import Configuration
+from cli.live import table_of
 from cli.progress import Progress
 from router.context import RouteContext
 from router.explain import explain as explain_locally
@@ -39,10 +41,16 @@ def up(chosen: Configuration) -> None:
     chosen.check().required()
     notes = console.notes()
     console.claim_stdout()
-    with Progress(notes) as progress:
-        from cluster.connect import start, stop
+    tried: list[LiveResult] = []
+    try:
+        with Progress(notes) as progress:
+            from cluster.connect import start, stop
 
-        router = start(chosen.text, chosen.source, progress=progress)
+            router = start(chosen.text, chosen.source, progress=progress, live=tried.append)
+    finally:
+        if tried:
+            notes.print(table_of(tried))
+    with Progress(notes):
         ready = asyncio.run(_answer(router, lambda r: r.ready.remote(providers=True)))
     for provider, wrong in sorted(ready["providers"].items()):
         notes.print(f"{provider}: {wrong or 'ready'}", markup=False, style="red" if wrong else None)

@@ -13,7 +13,7 @@ from typing import IO
 
 from rich.console import Console
 
-__all__ = ["claim_stdout", "notes", "people"]
+__all__ = ["claim_stdout", "notes", "people", "plain"]
 
 
 def claim_stdout() -> IO[bytes]:
@@ -32,3 +32,9 @@ def people(stream: IO[bytes]) -> Console:
 def notes() -> Console:
     """Where progress and errors go."""
     return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def plain() -> Console:
+    """What was asked for, where nothing else writes: a command without Ray. Wide enough for a table in a file."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=200)

@@ -2,6 +2,7 @@
 
     call FILE.wav     make a call from a file          up         start a cluster and stay
     check FILE        every problem of a configuration  pools      what is running, by region
+     ... --live       and whether every provider serves
     explain           why a caller gets its route       sessions   who is being served
     scale             more or fewer actors of a provider
 
@@ -21,6 +22,7 @@ import typer
 
 from cli import asking, configuration, console, context
 from cli.calling import CallRequest, make_call
+from cli.live import check_live
 from router.errors import PatchbayError
 
 __all__ = ["app", "main"]
@@ -75,8 +77,20 @@ def call(
 @app.command()
 def check(
     file: Annotated[Path, typer.Argument(help="Routes (YAML).")],
+    live: Annotated[
+        bool, typer.Option("--live", help="Then try every provider: connect, authenticate, a word.")
+    ] = False,
+    provider: Annotated[list[str] | None, typer.Option(help="With --live: only this one; may be given again.")] = None,
+    json: Json = False,
 ) -> None:
-    """Print every problem of a configuration with file and line; exit status 2 if one is an error."""
+    """Print every problem of a configuration with file and line; exit status 2 if one is an error.
+
+    With --live it also tries every provider, with each credential and address; exit status 1 if one does not serve.
+    """
+    if live:
+        raise typer.Exit(check_live(configuration.read(file), provider or (), json=json))
+    if json or provider:
+        raise typer.BadParameter("--json and --provider go with --live")
     loaded = configuration.read(file).check()
     for problem in loaded.problems:
         print(f"{problem.severity}: {problem}")

@@ -21,8 +21,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from actors.live_check import LiveLimits, LiveResult
 from cluster.settings import ClusterSettings
 from router.errors import ClusterError
+from router.readiness import live_checks
+from router.table import RouteTable
 
 __all__ = ["connect", "start", "stop"]
 
@@ -55,12 +58,16 @@ def start(
     progress: Progress | None = None,
     wait_ready: bool = False,
     settings: ClusterSettings | None = None,
+    live: Callable[[LiveResult], None] | None = None,
 ) -> Any:
     """A cluster for this configuration; the router's handle.
 
     Waits for the router and one session host; with `wait_ready` also until every offline provider was tried, and
     then raises ClusterError naming those that do not work. `address` "local" is a Ray of its own in this process;
     else the Ray cluster at that address, which must have no router yet.
+    Where the configuration says `startup: {check: live}`, every provider is tried in a process of that cluster before
+    anything is started; `live` is told of each, and ClusterError names those that do not serve (with
+    `on_failure: warn` only `live` and `progress` are told).
     `progress(what)` is called as parts get ready, with the seconds it took since the start began.
     Raises ConfigError, ClusterError.
     """
@@ -75,7 +82,7 @@ def start(
     )
     from cluster.configuration import load
 
-    load(config_text, source, made.base_dir, check_environment=address == "local")
+    table = load(config_text, source, made.base_dir, check_environment=address == "local")
     tell("configuration checked")
     _join(address)
     tell("Ray is up")
@@ -83,6 +90,8 @@ def start(
     from cluster.router_actor import RouterActor
 
     made = replace(made, base_dir=str(Path(made.base_dir).resolve()))
+    if table.startup.check == "live":
+        _try_live(config_text, source, made.base_dir, table, tell, live)
     try:
         router = launch_router(RouterActor, config_text, source, made)
     except ValueError:
@@ -100,6 +109,40 @@ def start(
             raise ClusterError("providers that do not work: " + "; ".join(wrong))
         tell("the providers are ready")
     return router
+
+
+def _try_live(
+    config_text: str,
+    source: str,
+    base_dir: str,
+    table: RouteTable,
+    tell: Progress,
+    live: Callable[[LiveResult], None] | None,
+) -> None:
+    """Raises ClusterError naming the providers that do not serve, where the configuration wants to stop then."""
+    import ray
+
+    from cluster.launch import launch_checker
+    from cluster.worker_actor import CheckerActor
+
+    bound_s = LiveLimits.of(table.startup).bound_s(len(live_checks(table)))
+    checker = launch_checker(CheckerActor)
+    try:
+        results = _ask(checker.live.remote(config_text, source, base_dir), bound_s, "the live check")
+    finally:
+        ray.kill(checker)
+    for result in results:
+        if live is not None:
+            live(result)
+    wrong = [f"{r.provider} ({r.owner}, {r.region}): {r.kind}: {r.detail}" for r in results if not r.serves]
+    tell(f"{len(results) - len(wrong)} of {len(results)} providers serve")
+    if not wrong:
+        return
+    if table.startup.on_failure == "stop":
+        _leave()
+        raise ClusterError("providers that do not serve: " + "; ".join(wrong))
+    for line in wrong:
+        tell(f"does not serve: {line}")
 
 
 def connect(address: str = "auto") -> Any:
@@ -124,6 +167,13 @@ def stop(router: Any, *, timeout_s: float = 10.0) -> None:
     with contextlib.suppress(ClusterError):  # it is killed below, and workers without a router end themselves
         _ask(router.stop.remote(), timeout_s, "the session router")
     ray.kill(router, no_restart=True)
+    _leave()
+
+
+def _leave() -> None:
+    """End the Ray that `start` began in this process; one that it joined stays."""
+    import ray
+
     if _ours:
         _ours.clear()
         ray.shutdown()

@@ -43,7 +43,7 @@ class RouterActor:
     def __init__(self, config_text: str, source: str, settings: ClusterSettings) -> None:
         logs.setup()
         table = load(config_text, source, settings.base_dir, check_environment=False)
-        rules = TableRules(table)
+        rules = TableRules(table, settings.base_dir)
         self._flush = metrics.Flush()
         observe.install(self._flush.aggregate)
         fleet = RayFleet(settings, max_sessions=table.hosts.max_sessions, records_path=table.records.path)

@@ -9,11 +9,14 @@ import asyncio
 import importlib
 from typing import Any
 
-from actors import logs, observe
+from actors import live_check, logs, observe
+from actors.live_check import LiveLimits, LiveResult
 from actors.provider_host import ProviderHost
 from actors.wire import ProviderSpec, WorkerInfo
 from cluster import metrics, process
+from cluster.configuration import load
 from router.errors import ClusterError, PatchbayError
+from router.readiness import live_checks
 
 __all__ = ["CheckerActor", "HostActor", "ProviderActor"]
 
@@ -104,6 +107,12 @@ class CheckerActor:
     async def check(self, specs: tuple[ProviderSpec, ...]) -> dict[str, str | None]:
         """Provider -> None when it warms and answers its probe (with retries for what may pass), else what is wrong."""
         return {spec.provider: await self._one(spec) for spec in specs}
+
+    async def live(self, config_text: str, source: str, base_dir: str) -> tuple[LiveResult, ...]:
+        """Every provider of this configuration as a call would use it, tried from here. Raises ConfigError."""
+        table = load(config_text, source, base_dir, check_environment=False)
+        checks, limits = live_checks(table), LiveLimits.of(table.startup)
+        return tuple(await live_check.run(checks, limits, base_dir=base_dir))
 
     async def _one(self, spec: ProviderSpec) -> str | None:
         host = ProviderHost(f"check-{spec.provider}")

@@ -18,7 +18,7 @@ from typing import Any
 from router import schema
 from router.catalog import Catalog, Functions
 from router.errors import ConfigError
-from router.policy import HostPolicy, PoolPolicy, RecordPolicy
+from router.policy import HostPolicy, PoolPolicy, RecordPolicy, StartupPolicy
 from router.price import Price, wrong
 from router.problem import Path, Problem, Problems, nearest
 from router.provider_book import ProviderBook
@@ -106,10 +106,11 @@ class _Loading:
         builder = RouteBuilder(book, self._tools, problems, self._block("session"))
         hosts = schema.checked(schema.Hosts, self._block("hosts"), ("hosts",), problems)
         records = schema.checked(schema.Records, self._block("records"), ("records",), problems)
+        startup = schema.checked(schema.Startup, self._block("startup"), ("startup",), problems)
         routes, default = self._routes(builder), self._default(builder)
         pools = self._pools()
         self._reach(routes)
-        if problems.has_errors or hosts is None or records is None:
+        if problems.has_errors or hosts is None or records is None or startup is None:
             return None
         self._unused()
         host_policy = HostPolicy(max_sessions=hosts.max_sessions, warm=hosts.warm)
@@ -130,6 +131,7 @@ class _Loading:
             pools=pools,
             hosts=host_policy,
             records=record_policy,
+            startup=StartupPolicy(**startup.model_dump()),
         )
 
     def _block(self, name: str) -> dict[str, Any]:

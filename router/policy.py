@@ -1,4 +1,4 @@
-"""How many of what the cluster keeps: the `pools:`, `hosts:` and `records:` blocks.
+"""How many of what the cluster keeps, and what it does first: `pools:`, `hosts:`, `records:` and `startup:`.
 
 Validated here, enforced by the cluster. Each field of a provider's pool that is not given is that of `pools.default`.
 """
@@ -6,8 +6,9 @@ Validated here, enforced by the cluster. Each field of a provider's pool that is
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
-__all__ = ["HostPolicy", "PoolPolicy", "RecordPolicy"]
+__all__ = ["HostPolicy", "PoolPolicy", "RecordPolicy", "StartupPolicy"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,3 +40,19 @@ class RecordPolicy:
 
     path: str | None = None
     """A folder or file; None: none are written."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartupPolicy:
+    """What a cluster does before it says that it is ready."""
+
+    check: Literal["none", "live"] = "none"
+    """`live`: every provider connects, authenticates and works once, which costs a word each."""
+    on_failure: Literal["stop", "warn"] = "stop"
+    """Where one does not: the cluster does not start, or starts and says so."""
+    attempts: int = 3
+    """For what may pass; never for what a credential or an option is to blame for."""
+    deadline_s: float = 40.0
+    """Of one provider, with all its attempts."""
+    together: int = 8
+    """Providers that are tried at once."""

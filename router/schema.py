@@ -20,8 +20,8 @@ from router.problem import Path, Problems, nearest
 from router.settings import BargeIn, Endpointing, SessionSettings, Silence, Vad
 from router.tools import DEADLINE_S, RESULT_MAX_CHARS
 
-__all__ = ["Bucket", "EndpointBlock", "Hosts", "Plain", "Pool", "Provider", "Records", "Route", "Slot", "Split", "Tool",
-           "Top", "Use", "UseOne", "Webhooks", "When", "checked"]  # fmt: skip
+__all__ = ["Bucket", "EndpointBlock", "Hosts", "Plain", "Pool", "Provider", "Records", "Route", "Slot", "Split",
+           "Startup", "Tool", "Top", "Use", "UseOne", "Webhooks", "When", "checked"]  # fmt: skip
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 """Names of routes, providers and data regions become labels of metrics: short, and without surprises."""
@@ -63,6 +63,7 @@ class Top(_Block):
     records: dict[str, Any] = {}
     hosts: dict[str, Any] = {}
     prices: dict[str, Any] = {}
+    startup: dict[str, Any] = {}
 
 
 class EndpointBlock(_Block):
@@ -123,6 +124,14 @@ class Hosts(_Block):
 
 class Records(_Block):
     path: str | None = Field(default=None, min_length=1)
+
+
+class Startup(_Block):
+    check: Literal["none", "live"] = "none"
+    on_failure: Literal["stop", "warn"] = "stop"
+    attempts: int = Field(default=3, ge=1, le=10)
+    deadline_s: float = Field(default=40.0, gt=0, le=300)
+    together: int = Field(default=8, ge=1, le=64)
 
 
 class Bucket(_Block):
@@ -241,6 +250,7 @@ _KEYS: tuple[tuple[tuple[str, ...], type], ...] = (
     (("prices", "*"), Price),
     (("hosts",), Hosts),
     (("records",), Records),
+    (("startup",), Startup),
     (("routes", "*"), Route),
     (("routes", "*", "when"), When),
     (("routes", "*", "when", "bucket"), Bucket),

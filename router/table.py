@@ -22,7 +22,7 @@ from router.context import RouteContext
 from router.index import Index, asked, is_exact
 from router.match import BucketIn, Condition, FieldIs, glob, is_glob
 from router.plan import Candidate, Capacity, DefaultCause, Refusal, RoutePlan, Stage
-from router.policy import HostPolicy, PoolPolicy, RecordPolicy
+from router.policy import HostPolicy, PoolPolicy, RecordPolicy, StartupPolicy
 from router.price import Price
 from router.region import Regions, fits
 from router.settings import SessionSettings
@@ -236,7 +236,18 @@ class RouteTable:
     `providers` and `pools` are by provider name; a provider without a pool of its own has `pools["default"]`.
     """
 
-    __slots__ = ("_index", "default", "hosts", "pools", "providers", "records", "regions", "routes", "version")
+    __slots__ = (
+        "_index",
+        "default",
+        "hosts",
+        "pools",
+        "providers",
+        "records",
+        "regions",
+        "routes",
+        "startup",
+        "version",
+    )
 
     def __init__(
         self,
@@ -248,6 +259,7 @@ class RouteTable:
         pools: Mapping[str, PoolPolicy] | None = None,
         hosts: HostPolicy | None = None,
         records: RecordPolicy | None = None,
+        startup: StartupPolicy | None = None,
     ) -> None:
         self.version = version
         self.routes = tuple(routes)
@@ -256,6 +268,7 @@ class RouteTable:
         self.pools = {"default": PoolPolicy(), **(pools or {})}
         self.hosts = hosts if hosts is not None else HostPolicy()
         self.records = records if records is not None else RecordPolicy()
+        self.startup = startup if startup is not None else StartupPolicy()
         self._index = Index(route.conditions for route in self.routes)
         endpoints = (pattern for p in self.providers.values() for pattern, _ in p.endpoints)
         self.regions = Regions([*(r for x in self.routes for r in asked(x.conditions, "region") or ()), *endpoints])
