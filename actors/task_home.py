@@ -34,7 +34,9 @@ class TaskHome:
         await started
 
     def spawn(self, work: Coroutine[Any, Any, Any], what: str) -> asyncio.Task[None]:
-        return self.group.create_task(self._guarded(work, what), name=f"{self.name}: {what}")
+        task = self.group.create_task(self._guarded(work, what), name=f"{self.name}: {what}")
+        task.add_done_callback(lambda _: work.close())  # one that was cancelled before it began was never awaited
+        return task
 
     async def close(self, *, timeout_s: float) -> None:
         """Wait for the children, cancel what is left after `timeout_s`. Idempotent."""

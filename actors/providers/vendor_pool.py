@@ -53,13 +53,12 @@ class PoolSettings:
 
 
 class _Idle:
-    __slots__ = ("due_s", "freed", "socket", "task")
+    __slots__ = ("due_s", "socket", "task")
 
     def __init__(self, socket: VendorSocket, due_s: float) -> None:
         self.socket, self.due_s = socket, due_s
-        self.freed = asyncio.Event()
-        """Set when the pool's own reading has ended: only then may another read."""
         self.task: asyncio.Task[None]
+        """Reads it; only when that has ended may another read."""
 
 
 class VendorPool:
@@ -105,7 +104,7 @@ class VendorPool:
             idle = self._idle[request][-1]
             self._forget(idle)
             idle.task.cancel()
-            await idle.freed.wait()
+            await asyncio.wait([idle.task])
             if not idle.socket.closed:
                 self._counts.reused += 1
                 self._used[idle.socket] = idle.socket.opened_s + self._drawn_s(self.settings.age_max_s)
@@ -199,8 +198,6 @@ class VendorPool:
                 alive.cancel()
         except TimeoutError:
             await self._replace(one)
-        finally:
-            one.freed.set()
         if one.socket.closed:  # the vendor's doing: no work was on it, so it is no failure
             self._forget(one)
             await one.socket.close()

@@ -17,12 +17,12 @@ connections, handshakes and requests. As vendors do, it sends a message of an un
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, ClassVar
 
 from aiohttp import web
-from aiohttp.abc import AbstractAccessLogger
 
 from tests.vendors.orders import Orders
 from tests.vendors.peer import Body, Gone, Peer
@@ -34,6 +34,7 @@ KEY = "canary-key-4f1d2c3b5a69"
 
 Route = tuple[str, str, Callable[[web.Request], Awaitable[web.StreamResponse]]]
 _CLOSE_S = 2.0
+_LOOK_S = 0.005
 
 
 class FakeVendor:
@@ -77,11 +78,13 @@ class FakeVendor:
         self.violations.append(text)
 
     async def until(self, holds: Callable[[], bool], timeout_s: float = 5.0) -> None:
-        """Wait until something that this vendor counts or was told is so."""
+        """Wait until something is so: looked at when the vendor is told something, and every 5 ms."""
         async with asyncio.timeout(timeout_s):
             while not holds():
                 self._news.clear()
-                await self._news.wait()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_LOOK_S):
+                        await self._news.wait()
 
     def told(self) -> None:
         """Something changed: whoever waits in `until` looks again."""
@@ -153,7 +156,7 @@ class FakeVendor:
         app = web.Application(client_max_size=64 * 1024 * 1024)
         for method, path, handler in self.routes():
             app.router.add_route(method, path, handler)
-        self._runner = web.AppRunner(app, access_log_class=AbstractAccessLogger, access_log=None, shutdown_timeout=0.1)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1, handler_cancellation=True)
         await self._runner.setup()
         self._count_connections(self._runner)
         site = web.TCPSite(self._runner, "127.0.0.1", 0, backlog=1024)
