@@ -16,6 +16,7 @@ from actors.events import (
     Event,
     ProviderChanged,
     SessionOpened,
+    ToolResult,
     TranscriptFinal,
     TurnEnded,
     TurnLatency,
@@ -27,6 +28,8 @@ from router.plan import RoutePlan, Stage
 __all__ = ["MAX_TURNS", "CallRecord"]
 
 MAX_TURNS = 500
+MAX_TOOLS = 100
+"""A model may make names up; those of a route are 64 at most."""
 _LATENCIES = ("turn_id", "endpoint", "stt_final", "agent_first", "tts_first", "total")
 
 
@@ -49,6 +52,7 @@ class CallRecord:
         self.dropped_ms: Counter[str] = Counter()
         self._bill, self._prices = Bill(), prices_of(plan)
         self.counts: Counter[str] = Counter()
+        self.tools: dict[str, Counter[str]] = {}
 
     def use(self, provider: str, **amounts: float) -> None:
         """Seconds of audio and characters that the session saw go to a provider or come from it."""
@@ -74,6 +78,12 @@ class CallRecord:
         elif isinstance(event, TurnLatency):
             if len(self.latencies) < MAX_TURNS:
                 self.latencies.append({k: getattr(event, k) for k in _LATENCIES})
+        elif isinstance(event, ToolResult):
+            name = event.name if event.name in self.tools or len(self.tools) < MAX_TOOLS else "other"
+            tool = self.tools.setdefault(name, Counter())
+            tool["calls"] += 1
+            tool[event.why] += 1
+            tool["ms"] += round(event.ms)
         elif isinstance(event, Dropped):
             self.dropped_ms[f"{event.stage}/{event.policy}"] += round(event.ms)
 
@@ -102,6 +112,7 @@ class CallRecord:
             "used": self._bill.used(),
             "counted": self._bill.standing_in(),
             "cost": bill(self._bill, self._prices, (name for names in self.served.values() for name in names)),
+            "tools": {name: dict(counts) for name, counts in self.tools.items()},
             "dropped_ms": dict(self.dropped_ms),
             **more,
         }

@@ -16,7 +16,8 @@ import msgspec
 from msgspec import Struct
 
 __all__ = [
-    "AgentText", "AnyEvent", "AnyOp", "CallerClose", "CloseReason", "Degraded", "Dropped", "Dtmf", "EndInput",
+    "AgentAction", "AgentText", "AnyEvent", "AnyOp", "CallerClose", "CloseReason", "Degraded", "Dropped", "Dtmf",
+    "EndInput",
     "ErrorEvent", "Event", "Interrupt", "Played", "ProviderChanged", "Say", "SayEnd", "SayText", "SessionClosed",
     "SessionOpened", "SpeechDiscarded", "SpeechStarted", "SpeechStopped", "ToolCalled", "ToolResult",
     "TranscriptFinal", "TranscriptFormatted", "TranscriptPartial", "TurnEnded", "TurnLatency", "TurnWhy",
@@ -131,9 +132,25 @@ class ToolCalled(Event, frozen=True, kw_only=True, tag="tool.called"):
 
 
 class ToolResult(Event, frozen=True, kw_only=True, tag="tool.result"):
+    """A tool has an outcome. What it gave is for the model, and is not told here."""
+
     turn_id: int
     call_id: str
     ok: bool
+    name: str = ""
+    why: str = "done"
+    """done, failed, timeout or overload."""
+    ms: float = 0.0
+
+
+class AgentAction(Event, frozen=True, kw_only=True, tag="agent.action"):
+    """The agent wants something done: `hang_up` and `set_language` the session does, `transfer` and `send_dtmf` are the
+    application's to do. `voice.stopped` of the reply says when its words were heard."""
+
+    turn_id: int
+    name: str
+    value: str = ""
+    reply_id: int | None = None
 
 
 class VoiceStarted(Event, frozen=True, kw_only=True, tag="voice.started"):

@@ -67,7 +67,7 @@ class Fence:
         number: int = getattr(event, name)
         if number in self._cancelled:
             return True
-        if isinstance(event, TextDelta | AgentDone):
+        if isinstance(event, TextDelta | AgentDone | ToolCall | Action) and event.revision is not None:
             return event.revision < self._revision.get(number, 0)
         return False
 

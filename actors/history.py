@@ -5,12 +5,16 @@ Bounded: the last `MAX_ITEMS` items are given to the agent.
 
 from __future__ import annotations
 
+from typing import Any
+
+import msgspec
 from msgspec import structs
+from msgspec.structs import replace
 
 from actors.providers.interface import Item
 from actors.wording import swap
 
-__all__ = ["MAX_ITEMS", "History"]
+__all__ = ["MAX_ITEMS", "History", "as_text"]
 
 MAX_ITEMS = 200
 _TURNS_KEPT = 16
@@ -48,8 +52,25 @@ class History:
         if said or heard:
             self._add(Item(role="agent", said=said, heard=heard, interrupted=interrupted))
 
-    def tool(self, text: str) -> None:
-        self._add(Item(role="tool", said=text))
+    def tool_called(self, call_id: str, name: str, args: dict[str, Any], before: str) -> None:
+        """A tool is called; `before` is what the agent said in this reply since the last call."""
+        self._add(Item(role="tool", said="", call_id=call_id, name=name, args=args, before=before))
+
+    def tool_done(self, call_id: str, result: str, ok: bool) -> None:
+        """What came of it stands where it was called, however late it is."""
+        for at in range(len(self._items) - 1, -1, -1):
+            item = self._items[at]
+            if item.role == "tool" and item.call_id == call_id:
+                self._items[at] = replace(item, said=result, ok=ok)
+                return
+
+    def reply_over(self) -> None:
+        """The reply has an item of its own now, or left no trace: what was said before a call is not told twice."""
+        for at in range(len(self._items) - 1, -1, -1):
+            if self._items[at].role != "tool":
+                return
+            if self._items[at].before:
+                self._items[at] = replace(self._items[at], before="")
 
     def _add(self, item: Item) -> None:
         self._items.append(item)
@@ -59,3 +80,11 @@ class History:
 
     def items(self) -> tuple[Item, ...]:
         return tuple(self._items)
+
+
+def as_text(item: Item) -> str:
+    """An item in words, for a model that takes over: what was heard of it, or a call and what it gave."""
+    if item.role != "tool":
+        return item.said if item.heard is None else item.heard
+    said = item.said if item.ok is not None else "it is not known yet"
+    return f"The tool {item.name} was called with {msgspec.json.encode(item.args).decode()}: {said}"

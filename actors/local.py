@@ -13,7 +13,7 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from actors import events as ev
 from actors.formats import FRAME_MS
@@ -25,6 +25,9 @@ from actors.stage_slot import StageSlot
 from router.errors import ConfigError, ProviderError
 from router.plan import Candidate, RoutePlan
 
+if TYPE_CHECKING:
+    from actors.tool_runner import ToolRunner
+
 __all__ = ["LocalCall", "LocalConnector"]
 
 _TICK_S = FRAME_MS / 1000
@@ -34,9 +37,9 @@ _EVENTS_MAX = 10_000
 class LocalConnector:
     """Streams of provider objects in this process; the built-in fallbacks are made when they are needed."""
 
-    def __init__(self, providers: Mapping[str, Any], tasks: asyncio.TaskGroup) -> None:
+    def __init__(self, providers: Mapping[str, Any], tasks: asyncio.TaskGroup, tools: ToolRunner | None = None) -> None:
         self._providers = dict(providers)
-        self._tasks = tasks
+        self._tasks, self._tools = tasks, tools
         self._streams = 0
 
     def capabilities(self, candidate: Candidate) -> Capabilities:
@@ -58,7 +61,7 @@ class LocalConnector:
                 raise ProviderError(candidate.provider, "config", "no such provider was given")
             self._streams += 1
             spec = replace(spec, stream=self._streams)
-            port = LocalPort(candidate.provider, given, candidate.stage, spec, slot, self._tasks)
+            port = LocalPort(candidate.provider, given, candidate.stage, spec, slot, self._tasks, self._tools)
         except (ProviderError, ConfigError) as error:
             kind = error.kind if isinstance(error, ProviderError) else "config"
             # told from the loop, as over a link: a slot that is refused while it opens would open the next inside
@@ -68,10 +71,15 @@ class LocalConnector:
 
 
 class LocalCall:
-    """One session, its ticks and its events. `audio` are (loop time, reply, sample, pcm); both bounded."""
+    """One session, its ticks and its events. `audio` are (loop time, reply, sample, pcm); both bounded.
 
-    def __init__(self, plan: RoutePlan, providers: Mapping[str, Any], **session: Any) -> None:
-        self._plan, self._providers, self._options = plan, providers, session
+    `tools` runs what a model calls (`tool_runner.Tools`, which the caller closes); without it every call fails.
+    """
+
+    def __init__(
+        self, plan: RoutePlan, providers: Mapping[str, Any], tools: ToolRunner | None = None, **session: Any
+    ) -> None:
+        self._plan, self._providers, self._tools, self._options = plan, providers, tools, session
         self.events: asyncio.Queue[ev.Event] = asyncio.Queue(_EVENTS_MAX)
         self.record: dict[str, Any] | None = None
         self._over = asyncio.Event()
@@ -81,7 +89,7 @@ class LocalCall:
         self._tasks = asyncio.TaskGroup()
         self._began_s = loop.time()
         await self._tasks.__aenter__()
-        connector = LocalConnector(self._providers, self._tasks)
+        connector = LocalConnector(self._providers, self._tasks, self._tools)
         session_id = self._options.pop("session_id", "local")
         self.session = VoiceSession(
             session_id, self._plan, connector, connector.capabilities, self, loop.time, **self._options

@@ -33,6 +33,7 @@ __all__ = [
     "SessionOpening",
     "SessionRefusal",
     "SessionStarted",
+    "ToolDone",
     "TurnDone",
     "Values",
     "ignore",
@@ -109,6 +110,20 @@ class TurnDone(Record):
     agent_first_s: float | None = None
     tts_first_s: float | None = None
     total_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolDone(Record):
+    """A tool that a model called has an outcome."""
+
+    route: str
+    tenant: str
+    region: str
+    tool: str
+    """Its name in the configuration; `unknown` for what no route offers."""
+    outcome: str
+    """done, failed, timeout or overload."""
+    latency_s: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,11 +10,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from actors import wire
-from actors.providers.interface import Fault, ProviderEvent, Ready, StreamSpec
+from actors.providers.interface import Fault, ProviderEvent, Ready, Refused, StreamSpec, ToolOutcome
 from router.errors import LawError, ProviderError
+
+if TYPE_CHECKING:
+    from actors.tool_runner import ToolRunner
 
 __all__ = ["LocalPort", "Port", "PortSink", "apply_op"]
 
@@ -54,12 +57,16 @@ class Port(Protocol):
         ...
 
 
-def apply_op(stream: Any, op: wire.StageOp) -> None:
-    """Call the method of a stream that `op` stands for. Raises LawError for an op that its stage has not."""
+def apply_op(stream: Any, op: wire.StageOp) -> tuple[str, ...]:
+    """Call the method of a stream that `op` stands for; the options that it refused, of an update.
+
+    Raises LawError for an op that its stage has not.
+    """
     method = _METHODS.get(type(op))
     if method is None:
         raise LawError("stream", type(stream).__name__, type(op).__name__)
-    method(stream, op)
+    refused: object = method(stream, op)
+    return tuple(refused) if isinstance(op, wire.UpdateStream) and isinstance(refused, (tuple, list)) else ()
 
 
 _METHODS: Mapping[type, Any] = {
@@ -92,16 +99,24 @@ _OPEN_OPS_MAX = 512
 class LocalPort:
     """A port to a provider object in this process.
 
-    `tasks` is the parent of the two tasks a port ever has: opening the stream and closing it.
+    `tasks` is the parent of its tasks: opening the stream, closing it, and each call of a tool.
     Audio and ops given while the stream opens are kept, bounded; beyond the bound the oldest goes and is counted.
     """
 
     def __init__(
-        self, name: str, provider: Any, stage: str, spec: StreamSpec, sink: PortSink, tasks: asyncio.TaskGroup
+        self,
+        name: str,
+        provider: Any,
+        stage: str,
+        spec: StreamSpec,
+        sink: PortSink,
+        tasks: asyncio.TaskGroup,
+        tools: ToolRunner | None = None,
     ) -> None:
         self.provider, self.epoch, self.rate_hz = name, spec.epoch, spec.rate_hz
         self.dropped = 0
         self._object, self._stage, self._spec, self._sink, self._tasks = provider, stage, spec, sink, tasks
+        self._tools = tools
         self._stream: Any = None
         self._closed = False
         self._kept: list[tuple[int, bytes] | wire.StageOp] = []
@@ -133,12 +148,14 @@ class LocalPort:
         if isinstance(op, wire.TurnAssess):
             for answer in self._object.assess((op.question,)):
                 asyncio.get_running_loop().call_soon(self._emit, answer)
+        elif isinstance(op, wire.ToolRun):
+            self._tasks.create_task(self._run_tool(op))
         elif isinstance(op, wire.VadReset):
             self._object.reset(self._spec.stream)
         elif self._stream is None:
             self._keep(op)
         else:
-            apply_op(self._stream, op)
+            self._apply(op)
 
     def close(self, *, drain: bool = False) -> None:
         if self._closed:
@@ -176,8 +193,19 @@ class LocalPort:
             if isinstance(thing, tuple):
                 stream.audio(*thing)
             else:
-                apply_op(stream, thing)
+                self._apply(thing)
         self._emit(Ready())
+
+    def _apply(self, op: wire.StageOp) -> None:
+        refused = apply_op(self._stream, op)
+        if refused:
+            self._emit(Refused(options=refused))
+
+    async def _run_tool(self, op: wire.ToolRun) -> None:
+        if self._tools is None:
+            self._emit(ToolOutcome(id=op.id, why="failed", result="no tools are run here"))
+        else:
+            self._emit(await self._tools.run(op))
 
     async def _close(self, stream: Any, drain: bool) -> None:
         await stream.close(drain=drain)

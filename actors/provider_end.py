@@ -75,6 +75,8 @@ class HostEnd:
         host = self.host
         if isinstance(op, wire.TurnAssess) and host.stage == "turn":
             host.ask(stream, op.question)
+        elif isinstance(op, wire.ToolRun) and host.stage in ("agent", "s2s"):
+            host.run_tool(stream, op)
         elif isinstance(op, wire.VadReset) and host.stage == "vad":
             host.provider.reset(stream.key)
         else:

@@ -20,7 +20,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -38,6 +38,9 @@ from actors.secrets import resolve
 from actors.task_home import TaskHome
 from actors.worker import RouterDoor
 from router.errors import LinkAuthError, ProviderError
+
+if TYPE_CHECKING:
+    from actors.tool_runner import Tools
 
 __all__ = ["ProviderHost", "ProviderHostStatistics"]
 
@@ -83,6 +86,7 @@ class ProviderHost:
         self._server: LinkServer | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._lag = LagMonitor(_TICK_S)
+        self._tools: Tools | None = None
         self._questions: list[tuple[HostedStream, Assess]] = []
         self._next_key = 1
         self._streams: dict[int, HostedStream] = {}
@@ -111,6 +115,10 @@ class ProviderHost:
         if capabilities.needs_secret and secret is None:
             raise ProviderError(spec.provider, "config", f"{spec.type} needs a secret and none is named")
         self.stage = spec.stage
+        if spec.stage in ("agent", "s2s"):
+            from actors.tool_runner import Tools  # an HTTP client: 100 ms and some MB that no other stage needs
+
+            self._tools = Tools()
         self.provider = made(spec.options, secret, spec.endpoint)
         await self._tasks.open()
         try:
@@ -148,6 +156,8 @@ class ProviderHost:
         if self._server is not None:
             await self._server.close("the provider actor ends")
         await self._tasks.close(timeout_s=_STOP_S)
+        if self._tools is not None:
+            await self._tools.close()
         provider, self.provider = self.provider, None
         if provider is not None:
             try:
@@ -242,6 +252,14 @@ class ProviderHost:
             self.fail(stream, error)
             return
         stream.emit(Ready())
+
+    def run_tool(self, stream: HostedStream, op: wire.ToolRun) -> None:
+        """What the model of this stream called; it is run to its end even if the session is over before."""
+        self._tasks.spawn(self._run_tool(stream, op), f"tool {op.tool.name}")
+
+    async def _run_tool(self, stream: HostedStream, op: wire.ToolRun) -> None:
+        assert self._tools is not None  # asked of agents and models alone
+        stream.emit(await self._tools.run(op))
 
     def fail(self, stream: HostedStream, error: Exception) -> None:
         """What a stream raised ends it alone. Its text stays here: it may hold what the caller said."""

@@ -16,7 +16,7 @@ from actors import wire
 from actors.fence import Fence
 from actors.link_end import Link
 from actors.ports import apply_op
-from actors.providers.interface import Fault, ProviderEvent, StreamSpec, TtsAudio
+from actors.providers.interface import Fault, ProviderEvent, Refused, StreamSpec, TtsAudio
 from router.errors import LinkProtocolError
 
 __all__ = ["HostedStream"]
@@ -92,7 +92,7 @@ class HostedStream:
         """An operation. Raises LawError for one that the stage has not, and whatever the provider raises."""
         self._fence.note(op)
         if self.provided is not None:
-            apply_op(self.provided, op)
+            self._apply(op)
         elif len(self._kept) < _KEPT_OPS_MAX or any(isinstance(k, tuple) for k in self._kept):
             self._kept.append(op)
             self._trim()
@@ -107,7 +107,12 @@ class HostedStream:
             if isinstance(thing, tuple):
                 self.audio(thing[0], thing[1], memoryview(thing[2]))
             else:
-                apply_op(provided, thing)
+                self._apply(thing)
+
+    def _apply(self, op: wire.StageOp) -> None:
+        refused = apply_op(self.provided, op)
+        if refused:
+            self.emit(Refused(options=refused))
 
     def _keep(self, seq: int, pos: int, pcm: bytes) -> None:
         self._kept.append((seq, pos, pcm))

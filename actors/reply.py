@@ -20,7 +20,7 @@ from actors.audio import Encoder
 from actors.formats import AudioFormat
 from actors.heard import Spoken
 from actors.mouth import Mouth
-from actors.providers.interface import Align
+from actors.providers.interface import Align, Cause, ProviderEvent
 from actors.sentences import Splitter
 from actors.stage_slot import StageSlot
 
@@ -71,6 +71,14 @@ class Reply:
     text_done: bool = False
     asked: bool = False
     """The agent has been asked and has not said `done`."""
+    cause: Cause = "user"
+    """What the agent was last asked for."""
+    round_text: str = ""
+    """What it has said since."""
+    tool_rounds: int = 0
+    """How often it called tools and was asked again."""
+    held: list[ProviderEvent] = field(default_factory=list)
+    """Of a reply that may be taken back: what the agent wants done waits until it may not."""
     started: bool = False
     ended: bool = False
     early: list[str] = field(default_factory=list)
@@ -95,6 +103,11 @@ class Reply:
         self._chars += len(delta)
         if room > 0 and not self.text_done:
             self._pending.extend(self._splitter.feed(delta[:room]))
+
+    def end_sentence(self) -> None:
+        """No more text for a while: what there is is whole."""
+        if not self.text_done:
+            self._pending.extend(self._splitter.end())
 
     def end_text(self) -> None:
         if not self.text_done:

@@ -24,13 +24,16 @@ from actors.call_record import CallRecord
 from actors.deaf_watch import ANSWERS, DeafWatch
 from actors.ear import CONCEAL_AFTER_S, Ear
 from actors.formats import FRAME_MS, AudioFormat
+from actors.history import as_text
 from actors.listening import Listening
-from actors.observe import MediaDropped, Observer, SessionEnded, SessionStarted, TurnDone, ignore
+from actors.observe import MediaDropped, Observer, SessionEnded, SessionStarted, ToolDone, TurnDone, ignore
 from actors.providers import interface as pi
 from actors.reply import Stamps
 from actors.speaking import Speaking
 from actors.speaking_model import ModelVoice
+from actors.stage_options import StageOptions
 from actors.stage_slot import Connector, StageSlot
+from actors.tool_desk import offered
 from actors.turn_law import TurnLaw
 from actors.turn_tail import TAIL_S, turn_tail
 from actors.wording import Heard, Wording
@@ -94,6 +97,7 @@ class VoiceSession:
         self._outlet, self._clock, self._trace, self._observer = outlet, clock, trace, observer
         self._started_s = clock()
         self._capabilities, self._connector = capabilities, connector
+        self._options = StageOptions(capabilities)
         self._n = 0
         self._orders: deque[law.Order] = deque()
         self._obeying = self._stepping = False
@@ -162,7 +166,8 @@ class VoiceSession:
             pos = self._listen.words.restart(ring.end if self.opened else ring.start, rate_hz)
         return pi.StreamSpec(
             stream=0, epoch=slot.epoch, session_id=self.session_id, tenant_id=self.plan.tenant_id, rate_hz=rate_hz,
-            pos=pos, options=candidate.options, trace=self._trace,
+            pos=pos, options=self._options.of(candidate), trace=self._trace,
+            tools=offered(self.plan) if slot.stage == "s2s" else (),
         )  # fmt: skip
 
     # ---------------------------------------------------------------------------------------------- from the host
@@ -334,7 +339,11 @@ class VoiceSession:
     def _set_wake(self, now_s: float) -> None:
         dues = [slot.due_s for slot in self.slots.values()]
         dues += [self._listen.final_due_s, self._close_due_s, self._assess_due_s, self._speak.agent_due_s]
-        dues += [self._speak.answer_due_s, self._speak.model.due_s if self._speak.model else None]
+        dues += [
+            self._speak.tools.due_s,
+            self._speak.answer_due_s,
+            self._speak.model.due_s if self._speak.model else None,
+        ]
         reply = self._speak.current
         if reply is not None:
             dues.append(reply.voice_due_s)
@@ -360,6 +369,8 @@ class VoiceSession:
         if speak.agent_due_s is not None and now_s >= speak.agent_due_s:
             speak.agent_due_s = None
             self.slots["agent"].fail(pi.Fault(kind="stall", detail="text was asked for and none came"))
+        if speak.tools.due_s is not None:
+            speak.tools.tick(now_s)
         if speak.answer_due_s is not None and now_s >= speak.answer_due_s:
             speak.client_silent()
         model = speak.model
@@ -402,12 +413,13 @@ class VoiceSession:
         self._outlet.audio_out(reply_id, pos, pcm)
         return True
 
-    def set_language(self, language: str) -> None:
-        """The agent asks for another language: every stage that has one is told."""
-        for stage in ("stt", "agent", "tts", "s2s"):
-            slot = self.slots.get(stage)
-            if slot is not None:
-                slot.update({"language": language})
+    def set_language(self, language: str) -> tuple[str, ...]:
+        """The agent asks for another language: every stage that has one is told, now and when another opens."""
+        slots = [slot for stage, slot in self.slots.items() if stage in ("stt", "agent", "tts", "s2s")]
+        return self._options.change("language", language, slots)
+
+    def tool_done(self, tool: str, outcome: str, latency_s: float) -> None:
+        self._observer.observe(ToolDone(**self._labels(), tool=tool, outcome=outcome, latency_s=latency_s))
 
     def turn_answered(self, event: dict[str, Any]) -> None:
         stages = {s: self.slots[s].provider for s in ("stt", "agent", "tts") if s in self.slots}
@@ -513,7 +525,10 @@ class VoiceSession:
             return
         if slot.stage in ("stt", "s2s") and type(event) in ANSWERS:
             self._deaf.answered()
-        if isinstance(event, pi.Usage):
+        if isinstance(event, pi.Refused):
+            detail = f"{slot.provider} does not change {', '.join(event.options)} in mid-call"
+            self.emit(ev.Degraded, stage=slot.stage, detail=detail)
+        elif isinstance(event, pi.Usage):
             self.record.report(slot.stage, slot.provider, event.amounts)
         elif slot.stage == "stt":
             self._stt_event(slot, event)
@@ -562,9 +577,7 @@ class VoiceSession:
             self.obey(self.law.speech_stopped(at_s, at_s))
         self._model.changed()
         for item in self._speak.history.items():
-            role = item.role if item.role in ("user", "agent") else "system"
-            text = item.said if item.heard is None else item.heard
-            slot.send(wire.S2sInject(role=role, text=text))
+            slot.send(wire.S2sInject(role=item.role if item.role != "tool" else "system", text=as_text(item)))
 
     def stage_exhausted(self, slot: StageSlot, fault: pi.Fault) -> None:
         if slot.stage in FALLBACKS and self.opened:
@@ -647,8 +660,6 @@ class VoiceSession:
                 self.obey(self.law.speech_stopped(at_s, listen.words.to_ear(event.pos) / rate_hz))
         elif isinstance(event, pi.InputText):
             self._input_text(slot, event)
-        elif isinstance(event, pi.ToolCall | pi.Action):
-            self._speak.agent_event(event)
         else:
             self._model.event(event)
 

@@ -19,16 +19,20 @@ from typing import Any, Literal, Protocol
 from actors import events as ev
 from actors import turn_table as law
 from actors import wire
+from actors.actions import Actions
 from actors.call_record import CallRecord
 from actors.formats import AudioFormat
 from actors.history import History
 from actors.mouth import Mouth
 from actors.providers import interface as pi
-from actors.reply import Reply, Source, Stamps
+from actors.reply import MAX_TEXT, Reply, Source, Stamps
 from actors.speaking_model import QUEUE_MAX, ModelVoice
 from actors.stage_slot import StageSlot
+from actors.tool_desk import Call, Round, ToolDesk
+from actors.tools import ToolError
 from actors.turn_law import TurnLaw
 from actors.turn_table import Order
+from router.plan import RoutePlan
 from router.settings import SessionSettings
 
 __all__ = ["QUEUE_MAX", "Speaking", "SpeakingOwner"]
@@ -52,6 +56,9 @@ class _Waiting:
 class SpeakingOwner(Protocol):
     """The session, as this half sees it."""
 
+    session_id: str
+    plan: RoutePlan
+
     def emit(self, event: type[ev.Event], /, **fields: Any) -> None: ...
     def obey(self, orders: list[Order]) -> None: ...
     def session_s(self) -> float: ...
@@ -60,7 +67,8 @@ class SpeakingOwner(Protocol):
         """False: nobody is attached; the audio was not taken."""
         ...
 
-    def set_language(self, language: str) -> None: ...
+    def set_language(self, language: str) -> tuple[str, ...]: ...
+    def tool_done(self, tool: str, outcome: str, latency_s: float) -> None: ...
     def count_dropped(self, stage: str, ms: float, policy: str) -> None: ...
 
     def turn_answered(self, event: dict[str, Any]) -> None: ...
@@ -96,6 +104,12 @@ class Speaking:
         self.model = None if model is None else ModelVoice(self, owner, model, turns, clock)
         self._model_slot = model
         self._record, self._clock, self._client, self._caps = record, clock, client_agent, capabilities
+        self._actions = Actions(owner, turns)
+        answering = model or agent
+        self.tools = ToolDesk(
+            owner, self.history, answering.send if answering is not None else lambda op: None, self._act_as_tool,
+            self._tools_settled if self.model is None else self.model.tools_settled, clock,
+        )  # fmt: skip
         self._queue: deque[_Waiting] = deque()
         self._greet_first_turn = settings.greeting if settings.greeting_when == "after_first_turn" else None
 
@@ -143,7 +157,8 @@ class Speaking:
 
     def note_waiting(self) -> None:
         """The law does not close a call over what waits to be spoken."""
-        self._law.more_to_say = bool(self._queue or (self.model is not None and self.model.waiting))
+        owed = self.model is not None and (self.model.waiting or self.model.owed or self.tools.wanted)
+        self._law.more_to_say = bool(self._queue or owed)
 
     def next(self) -> None:
         """The floor may be free: let the next one speak."""
@@ -215,10 +230,12 @@ class Speaking:
 
     def _ask_agent(self, reply: Reply, cause: pi.Cause) -> None:
         assert self._agent is not None
-        reply.asked = True
+        reply.asked, reply.cause, reply.round_text = True, cause, ""
+        tools = self.tools.offered if reply.tool_rounds < self._s.tool_rounds else ()
         self.agent_due_s = self._clock() + self._caps(self._agent).first_text_p99_s + _SLACK_S
-        turn = reply.turn_id if reply.turn_id is not None else -reply.id
-        self._agent.send(wire.AgentReply(turn=turn, revision=reply.revision, history=self.history.items(), cause=cause))
+        turn = _number(reply)
+        history = self.history.items()
+        self._agent.send(wire.AgentReply(turn=turn, revision=reply.revision, history=history, cause=cause, tools=tools))
 
     def open_gate(self, order: law.OpenGate) -> None:
         if self.current is not None and self.current.id == order.reply:
@@ -226,6 +243,9 @@ class Speaking:
             for delta in self.current.early:
                 self._tell_text(self.current, delta)
             self.current.early.clear()
+            held, self.current.held = self.current.held, []
+            for event in held:
+                self.agent_event(event)
             self.speak()
 
     def hold(self, order: law.HoldReply) -> None:
@@ -260,6 +280,7 @@ class Speaking:
     def cancel(self, order: law.CancelReply) -> None:
         """Without trace: not in the history, and no `voice.stopped` unless the caller was told that it began."""
         reply = self._drop(order.reply)
+        self.history.reply_over()
         if reply is not None and reply.started:
             self._owner.emit(ev.VoiceClear, reply_id=reply.id)
             self._stopped(reply, "interrupted", "", 0.0, True)
@@ -281,10 +302,11 @@ class Speaking:
             return None
         self.current, reply.ended = None, True
         self._owe_nothing()
+        self.tools.dropped(_number(reply))
         if reply.response is not None and self.model is not None:
             self.model.dropped(reply.response, reply.mouth.played_ms(self._owner.session_s()))
         if reply.asked and self._agent is not None:
-            self._agent.send(wire.AgentCancel(turn=reply.turn_id if reply.turn_id is not None else -reply.id))
+            self._agent.send(wire.AgentCancel(turn=_number(reply)))
         if self._voice is not None and reply.begun and not reply.mouth.complete:
             self._voice.send(wire.TtsCancel(reply=reply.id))
         return reply
@@ -297,70 +319,110 @@ class Speaking:
     # --------------------------------------------------------------------------------------------- agent's events
 
     def agent_event(self, event: pi.ProviderEvent) -> None:
+        if isinstance(event, pi.ToolOutcome):
+            self.tools.outcome(event)
+            return
         reply = self.current
-        if isinstance(event, pi.TextDelta):
-            if reply is not None and self._is_for(reply, event.turn, event.revision):
-                self.agent_due_s = None
-                if reply.stamps.agent_s is None:
-                    reply.stamps.agent_s = self._owner.session_s()
-                if reply.mouth.open:
-                    self._tell_text(reply, event.delta)
-                else:
-                    reply.early.append(event.delta)  # nobody hears of a reply that may be taken back
-                reply.add_text(event.delta)
-                self._pump(reply)
+        if reply is None or not self._is_for(reply, event):
+            return  # of a reply that is over
+        if not reply.mouth.open and (reply.held or isinstance(event, pi.Action | pi.ToolCall)):
+            reply.held.append(event)  # nothing is done for a reply that may be taken back
+        elif isinstance(event, pi.TextDelta):
+            self._take_delta(reply, event.delta)
         elif isinstance(event, pi.AgentDone):
-            if reply is not None and self._is_for(reply, event.turn, event.revision):
-                self.agent_due_s, reply.asked = None, False
-                reply.end_text()
-                self._pump(reply)
+            self._agent_done(reply)
         elif isinstance(event, pi.Action):
-            self._action(event)
+            self.act(event, reply)
         elif isinstance(event, pi.ToolCall):
-            self._tool(event)
+            self.agent_due_s = None
+            self.tools.called(event, reply, reply.tool_rounds, reply.round_text)
+
+    def _take_delta(self, reply: Reply, delta: str) -> None:
+        self.agent_due_s = None
+        if reply.stamps.agent_s is None:
+            reply.stamps.agent_s = self._owner.session_s()
+        if reply.mouth.open:
+            self._tell_text(reply, delta)
+        else:
+            reply.early.append(delta)  # nobody hears of a reply that may be taken back
+        reply.round_text += delta[: MAX_TEXT - len(reply.round_text)]
+        reply.add_text(delta)
+        self._pump(reply)
+
+    def _agent_done(self, reply: Reply) -> None:
+        """It has said all, or waits for its tools: then what it has said meanwhile is spoken."""
+        self.agent_due_s = None
+        reply.end_sentence()
+        if not self.tools.round_over(_number(reply), spoke=bool(reply.round_text.strip())):
+            self._answered(reply)
+        elif reply is self.current:
+            self._pump(reply)
+
+    def _answered(self, reply: Reply) -> None:
+        reply.asked = False
+        reply.end_text()
+        self._pump(reply)
+
+    def _tools_settled(self, round: Round) -> None:
+        """Every tool of a round has an outcome, which the history has: the agent goes on."""
+        reply = self.current
+        if not round.wanted or reply is None or reply is not round.reply:
+            return
+        reply.tool_rounds += 1
+        for call in round.calls:
+            self._tell_result(reply, call)
+        if round.refused:
+            detail = f"tools were called more than {self._s.tool_rounds} times in one turn"
+            provider = self._agent.provider if self._agent else ""
+            self._owner.emit(ev.ErrorEvent, stage="agent", provider=provider, kind="overload", detail=detail)
+        if round.goes_on:
+            self._ask_agent(reply, "tool")
+        else:
+            self._answered(reply)
+
+    def _tell_result(self, reply: Reply, call: Call) -> None:
+        if self._agent is not None and call.outcome is not None:
+            ok = call.outcome.why == "done"
+            self._agent.send(
+                wire.AgentToolResult(turn=_number(reply), id=call.model_id, result=call.outcome.result, ok=ok)
+            )
 
     def _tell_text(self, reply: Reply, delta: str) -> None:
         self._owner.emit(ev.AgentText, turn_id=reply.turn_id or 0, reply_id=reply.id, delta=delta)
 
-    def _is_for(self, reply: Reply, turn: int, revision: int) -> bool:
-        own = reply.turn_id if reply.turn_id is not None else -reply.id
-        return reply.source == "agent" and (turn, revision) == (own, reply.revision)
+    def _is_for(self, reply: Reply, event: pi.ProviderEvent) -> bool:
+        if reply.source != "agent" or getattr(event, "turn", None) != _number(reply):
+            return False
+        revision = getattr(event, "revision", None)
+        return revision is None or revision == reply.revision
 
-    def _action(self, event: pi.Action) -> None:
-        reply = self.current
-        if reply is None or event.turn not in (reply.turn_id, -reply.id, reply.response):
-            return  # of a reply that was cancelled
-        if event.name == "hang_up":
-            self._owner.obey(self._law.hang_up(self._owner.at_s()))
-        elif event.name == "set_language":
-            self._owner.set_language(event.value)
-        else:
-            detail = f"the agent asked for {event.name}, which this session cannot do"
-            provider = self._agent.provider if self._agent else ""
-            self._owner.emit(ev.ErrorEvent, stage="agent", provider=provider, kind="unsupported", detail=detail)
+    def act(self, event: pi.Action, reply: Reply) -> None:
+        """The agent, or the model, wants something done about the call."""
+        try:
+            self._actions.do(event.name, event.value, reply)
+        except ToolError as error:
+            slot = self._model_slot or self._agent
+            provider = slot.provider if slot is not None else ""
+            detail = f"{event.name}: {error}"
+            self._owner.emit(ev.ErrorEvent, stage="agent", provider=provider, kind="action", detail=detail)
 
-    def _tool(self, event: pi.ToolCall) -> None:
-        """No route of this version offers tools: the agent is told so, and the caller's side sees both."""
-        turn = max(event.turn, 0)
-        self._owner.emit(ev.ToolCalled, turn_id=turn, call_id=event.id, name=event.name, args=event.args)
-        self._owner.emit(ev.ToolResult, turn_id=turn, call_id=event.id, ok=False)
-        detail = f"there is no tool {event.name!r}"
-        if self._model_slot is not None:
-            self._model_slot.send(wire.S2sToolResult(id=event.id, result=detail, ok=False))
-        elif self._agent is not None:
-            self._agent.send(wire.AgentToolResult(turn=event.turn, id=event.id, result=detail, ok=False))
+    def _act_as_tool(self, name: str, args: dict[str, Any], reply: Reply | None) -> str:
+        """The same as a tool: the one argument it may have is its value. Raises ToolError."""
+        return self._actions.do(name, str(next(iter(args.values()), "")), reply)
 
     def agent_changed(self) -> None:
-        """Again if nothing of it was spoken; else the reply ends with what there is."""
+        """Asked again if nothing was said to what it was asked last; else the reply ends with what there is."""
         reply = self.current
         if reply is None or not reply.asked:
+            self.tools.changed(None)
             return
-        if reply.has_text:
-            reply.asked = False
-            reply.end_text()
-            self._pump(reply)
+        reply.held.clear()
+        if self.tools.changed(_number(reply)):
+            return  # it waits for its tools, or the next one has been asked
+        if reply.round_text:
+            self._answered(reply)
         else:
-            self._ask_agent(reply, "user" if reply.turn_id is not None else "dtmf")
+            self._ask_agent(reply, reply.cause)
 
     # --------------------------------------------------------------------------------------------- voice's events
 
@@ -469,6 +531,7 @@ class Speaking:
     def _finish(self, reply: Reply) -> None:
         self.current, reply.ended = None, True
         self._owe_nothing()
+        self.history.reply_over()
         if reply.started or reply.said:
             self._conclude(reply, "finished" if reply.started else "failed", reply.mouth.sent_ms)
         self._owner.obey(self._law.reply_done(reply.id, self._owner.at_s()))
@@ -484,6 +547,7 @@ class Speaking:
             self._owner.obey(self._law.reply_failed(number, self._owner.at_s()))
 
     def _conclude(self, reply: Reply, why: Literal["finished", "interrupted", "failed"], played_ms: float) -> None:
+        self.history.reply_over()
         heard, exact = reply.heard(played_ms)
         if reply.mouth.dropped_ms:
             self._owner.count_dropped("tts", reply.mouth.dropped_ms, "drop_newest")
@@ -508,8 +572,17 @@ class Speaking:
     def awaits(self) -> bool:
         """Lock-step: somebody owes text or audio for the current reply."""
         reply = self.current
+        if self.model is not None and (self.model.owed or self.tools.wanted):
+            return True
         if reply is None or reply.source == "client" or reply.mouth.waiting_ms >= _READY_MS or reply.mouth.held:
             return False
         if reply.source == "model":
             return not reply.mouth.complete
         return reply.asked or reply.voice_busy or (reply.source == "say" and not reply.text_done)
+
+
+def _number(reply: Reply) -> int:
+    """As the agent is told of it, or the model's own: its turn, its response, or below zero what has neither."""
+    if reply.response is not None:
+        return reply.response
+    return reply.turn_id if reply.turn_id is not None else -reply.id

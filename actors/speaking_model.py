@@ -21,6 +21,7 @@ from actors import wire
 from actors.providers import interface as pi
 from actors.reply import Reply
 from actors.stage_slot import StageSlot
+from actors.tool_desk import Round
 from actors.turn_law import TurnLaw
 
 if TYPE_CHECKING:
@@ -42,8 +43,11 @@ class ModelVoice:
         self.due_s: float | None = None
         """Loop time by which the model must have done something that it owes."""
         self._desk, self._owner, self._slot, self._law, self._clock = desk, owner, slot, turns, clock
+        self.owed = False
+        """It was told what its tools gave, and has not begun to answer."""
         self._responses: deque[Reply] = deque()
         self._unanswered = False
+        self._tool_rounds, self._tool_utt = 0, 0
 
     @property
     def waiting(self) -> int:
@@ -70,7 +74,20 @@ class ModelVoice:
     def event(self, event: pi.ProviderEvent) -> None:
         """Of a speech-to-speech model; what it hears is the session's business."""
         if isinstance(event, pi.ResponseStarted):
+            self.owed = False
+            self._desk.tools.superseded(event.response)
             self._response(event.response)
+            self._desk.note_waiting()
+            return
+        if isinstance(event, pi.ToolOutcome):
+            self._desk.tools.outcome(event)
+            return
+        if isinstance(event, pi.ToolCall):
+            self._calls(event)
+            return
+        if isinstance(event, pi.Action):
+            if (asking := self._reply_of(event.turn)) is not None:
+                self._desk.act(event, asking)
             return
         number = event.reply if isinstance(event, pi.TtsAudio) else getattr(event, "response", None)
         reply = self._reply_of(number)
@@ -90,7 +107,36 @@ class ModelVoice:
             reply.voice_done()
             if reply is self._desk.current:
                 self.due_s = None
+            if event.status == "completed":
+                self._desk.tools.round_over(event.response, spoke=bool(reply.spoken.text.strip()))
+            else:
+                self._desk.tools.dropped(event.response)
+            self._desk.note_waiting()
             self._desk.speak()
+
+    def _calls(self, event: pi.ToolCall) -> None:
+        """It calls a tool, within a response; rounds are counted from the caller's last words."""
+        if self._tool_utt != self._law.utt:
+            self._tool_rounds, self._tool_utt = 0, self._law.utt
+        reply = self._reply_of(event.turn)
+        if reply is not None:
+            self._desk.tools.called(event, reply, self._tool_rounds, reply.spoken.text)
+
+    def tools_settled(self, round: Round) -> None:
+        """Tools have outcomes. The model shall go on from the last of a round, unless the caller has gone on."""
+        goes_on = round.wanted and round.goes_on and self._law.caller is law.CallerState.QUIET
+        for number, call in enumerate(round.calls, 1):
+            if call.outcome is not None:
+                answer = goes_on and number == len(round.calls)
+                ok, result = call.outcome.why == "done", call.outcome.result
+                self._slot.send(wire.S2sToolResult(id=call.model_id, result=result, ok=ok, answer=answer))
+        if goes_on:
+            self._tool_rounds += 1
+            self.owed = True
+            self.due_s = self._clock() + MODEL_S
+        self._desk.note_waiting()
+        if not self._law.more_to_say:
+            self._owner.obey(self._law.nothing_more(self._owner.at_s()))
 
     def _says(self, reply: Reply, delta: str) -> None:
         if reply is not self._desk.current:
@@ -109,6 +155,10 @@ class ModelVoice:
     def changed(self) -> None:
         """The model died: what it was saying is over, and what it meant to say is not said."""
         self._responses.clear()
+        owed = self.owed or self._desk.tools.wanted
+        self.owed = False
+        self._desk.tools.superseded(0)
+        self._desk.tools.changed(None)
         self._desk.note_waiting()
         self.due_s = None
         reply = self._desk.current
@@ -116,7 +166,7 @@ class ModelVoice:
             self._unanswered = not reply.started
             self._desk.fail(reply.id)
         else:
-            self._unanswered = self._law.caller is law.CallerState.PAUSING and self._law.has_words
+            self._unanswered = owed or (self._law.caller is law.CallerState.PAUSING and self._law.has_words)
 
     def again(self) -> None:
         """The next model is opened and knows the history: it answers what the one before did not."""

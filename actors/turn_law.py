@@ -736,6 +736,11 @@ class TurnLaw:
         self._try_close(at_s)
         return self._done()
 
+    def nothing_more(self, at_s: float) -> list[Order]:
+        """What `more_to_say` stood for is not coming after all."""
+        self._try_close(at_s)
+        return self._done()
+
     def closing(self) -> None:
         """The call ends without a reply: finals are still heard, nothing is answered."""
         self._closing = True

@@ -22,6 +22,7 @@ from actors.observe import (
     SessionOpening,
     SessionRefusal,
     SessionStarted,
+    ToolDone,
     TurnDone,
     Values,
 )
@@ -94,6 +95,14 @@ TABLE: tuple[Metric, ...] = (
     _turn("agent_first_token", "agent_first_s", ("agent",), "Until the agent's first text"),
     _turn("tts_first_audio", "tts_first_s", ("tts",), "Until the voice's first audio"),
     _turn("turn_latency", "total_s", ("stt", "agent", "tts"), "Until the first audio of the reply left the session"),
+    Metric(
+        name="patchbay_tool_calls", kind="counter", unit="calls", record=ToolDone, labels=(*_WHO, "tool", "outcome"),
+        description="Tools that models called, by what came of them: done, failed, timeout or overload",
+    ),
+    Metric(
+        name="patchbay_tool_s", kind="histogram", unit="s", record=ToolDone, value="latency_s",
+        labels=("route", "tool"), buckets=_TURN_S, description="From a model's call of a tool to its outcome",
+    ),
     Metric(
         name="patchbay_frames_dropped", kind="counter", unit="frames of 20 ms", record=MediaDropped, value="frames",
         labels=(*_WHO, "stage", "provider"), description="Audio that a full queue let go of by its declared policy",

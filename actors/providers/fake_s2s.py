@@ -1,7 +1,8 @@
 """A fake speech-to-speech model: hears by loudness or is told, answers in tones.
 
-`handle.answer("Yes.", "No.")` gives the next responses; a request is a response. With `vad: server` it finds speech
-itself (loud audio starts it, `stop_ms` of quiet stop it, then it responds); with `local` it does what it is told.
+`handle.answer("Yes.", ToolCall(...), ["One moment.", ToolCall(...)])` gives the next responses; a request is a
+response. With `vad: server` it finds speech itself (loud audio starts it, `stop_ms` of quiet stop it, then it
+responds); with `local` it does what it is told.
 What it heard is the option `hears`, or with `decode: true` the words of a fake voice.
 """
 
@@ -11,6 +12,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Annotated, Any, Literal
 
+import msgspec
 import numpy as np
 from annotated_types import Ge, Gt
 
@@ -161,14 +163,14 @@ class FakeS2sStream(FakeStream):
         answer = self._answer() if text is None else text
         self._active = response
         events: list[tuple[ProviderEvent, float]] = [(ResponseStarted(response=response), 0.0)]
-        if isinstance(answer, str):
-            events.append((OutputText(response=response, delta=answer), 0.0))
-            events += self._audio(response, answer)
-        elif isinstance(answer, ToolCall):
-            call = ToolCall(turn=response, id=answer.id, name=answer.name, args=answer.args)
-            events.append((call, 0.0))
-        else:
-            events.append((answer, 0.0))
+        for part in answer if isinstance(answer, list) else [answer]:
+            if isinstance(part, str):
+                events.append((OutputText(response=response, delta=part), 0.0))
+                events += self._audio(response, part)
+            elif isinstance(part, ToolCall):
+                events.append((msgspec.structs.replace(part, turn=response), 0.0))
+            else:
+                events.append((part, 0.0))
         for event, delay_s in events:
             self.step(partial(self.say, event), key=response, delay_s=delay_s)
         self.step(partial(self._done, response), key=response)

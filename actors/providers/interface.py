@@ -292,6 +292,10 @@ class ToolCall(ProviderEvent, frozen=True, kw_only=True, tag="tool_call"):
     id: str
     name: str
     args: dict[str, Any]
+    revision: int | None = None
+    """Of an agent's turn."""
+    problem: str = ""
+    """What is wrong with the arguments (no JSON, no object): the tool is not run, and the model is told."""
 
 
 class ToolOutcome(ProviderEvent, frozen=True, kw_only=True, tag="tool_outcome"):
@@ -308,6 +312,13 @@ class Action(ProviderEvent, frozen=True, kw_only=True, tag="action"):
     turn: int
     name: Literal["hang_up", "transfer", "send_dtmf", "set_language"]
     value: str = ""
+    revision: int | None = None
+
+
+class Refused(ProviderEvent, frozen=True, kw_only=True, tag="refused"):
+    """What `update` did not take. No provider says this: the actor tells what the stream answered."""
+
+    options: tuple[str, ...]
 
 
 class AgentDone(ProviderEvent, frozen=True, kw_only=True, tag="agent_done"):
@@ -361,8 +372,8 @@ class Resumable(ProviderEvent, frozen=True, kw_only=True, tag="resumable"):
 AnyProviderEvent = (
     Ready | Fault | Expiring | Usage | Partial | Final | Finalized | Formatted | SttSpeechStarted | SttSpeechStopped
     | EagerEnd | Resumed | VendorTurnEnded | TtsAudio | Align | Flushed | Done | Cancelled | TextDelta | ToolCall
-    | ToolOutcome | Action | AgentDone | Assessment | InputText | ResponseStarted | OutputText | ModelInterrupted
-    | ResponseDone | Resumable
+    | ToolOutcome | Action | Refused | AgentDone | Assessment | InputText | ResponseStarted | OutputText
+    | ModelInterrupted | ResponseDone | Resumable
 )  # fmt: skip
 
 Emit = Callable[[ProviderEvent], None]

@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from actors import events as ev
@@ -24,6 +24,7 @@ from actors.local import LocalCall
 from actors.providers.fake import FakeAgent, FakeS2s, FakeStt, FakeTts, FakeTurn, FakeVad
 from router.plan import Candidate, RoutePlan
 from router.settings import SessionSettings
+from router.tools import ToolSpec
 from tests.simulation import simulate
 
 LOUD, SOFT = b"\x00\x20" * 320, bytes(640)
@@ -118,10 +119,12 @@ def play(
     mute_after_s: float = 1e9,
     reports: bool = False,
     into: Played | None = None,
+    offers: Sequence[ToolSpec] = (),
     **session: Any,
 ) -> Played:
     """Run it. `acts` are (at_s, act(call, providers)); `mute_after_s`: the caller's frames stop there.
 
+    `offers` are the route's tools; `tools=` is who runs them.
     `into`: written as the call goes, for who wants to tell the story of one that broke a rule.
     """
     out = into or Played()
@@ -130,7 +133,8 @@ def play(
     async def run() -> None:
         loop = asyncio.get_running_loop()
         mouth: dict[int, _Ear] = {}
-        async with LocalCall(plan_of(settings or SessionSettings(), stages), out.providers, **session) as call:
+        plan = replace(plan_of(settings or SessionSettings(), stages), tools=tuple(offers))
+        async with LocalCall(plan, out.providers, **session) as call:
             out.audio_out = call.session.audio_out
             await asyncio.sleep(0.0)
             queue = sorted(acts, key=lambda a: a[0])
