@@ -7,13 +7,15 @@ PYTHON ?= $(shell for p in python3.13 python3.11 python3.12 python3; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && { echo $$p; break; }; done)
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+SDK := .sdk
 
-.PHONY: help demo test lint bench bench-peers clean
+.PHONY: help demo test lint sdk bench bench-peers clean
 
 help:
 	@echo "make demo    six calls, offline: transcripts, replies, latencies; recordings and pictures in out/demo"
 	@echo "make test    every test; T='-k name' or T=tests/law for some"
 	@echo "make lint    ruff (rules and format) and mypy"
+	@echo "make sdk     the vendors' own SDKs in $(SDK) (downloads 100 MB); tests/vendors/sdk then runs with the tests"
 	@echo "make bench   what a session costs, what an open costs; BENCH_ARGS='--sessions 1000' for density"
 	@echo "make bench-peers   two other frameworks in environments of their own, and all three compared (downloads 1 GB)"
 	@echo "make clean   remove the environment and what was made"
@@ -42,6 +44,14 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# An environment of its own: the SDKs want what they want, and nothing of Patchbay needs them.
+$(SDK)/.installed: requirements-sdk.lock | $(STAMP)
+	@test -x $(SDK)/bin/python || { echo "making $(SDK) with $(PYTHON)"; $(PYTHON) -m venv $(SDK); }
+	$(SDK)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-sdk.lock
+	@touch $@
+
+sdk: $(SDK)/.installed
+
 bench: $(STAMP)
 	$(BIN)/python benchmarks/density.py $(BENCH_ARGS)
 	$(BIN)/python benchmarks/open.py
@@ -58,4 +68,4 @@ bench-peers: $(STAMP) .bench/lk/.installed .bench/pc/.installed
 	$(BIN)/python benchmarks/compare.py $(BENCH_ARGS)
 
 clean:
-	rm -rf .bench $(VENV) out .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf .bench $(VENV) $(SDK) out .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
