@@ -33,6 +33,7 @@ import httpx
 import msgspec
 
 from actors import wire
+from actors.providers.vendor_endpoint import tls_context
 from actors.secrets import Secret
 from actors.tools import ToolError
 
@@ -98,7 +99,9 @@ class Webhooks:
             limits = httpx.Limits(
                 max_connections=_CONNECTIONS, max_keepalive_connections=_CONNECTIONS, keepalive_expiry=_IDLE_S
             )
-            client = httpx.AsyncClient(limits=limits, timeout=None, follow_redirects=False, trust_env=False)
+            client = httpx.AsyncClient(
+                verify=tls_context(), limits=limits, timeout=None, follow_redirects=False, trust_env=False
+            )
             self._clients[scheme, host, port] = client
         return client
 

@@ -17,6 +17,7 @@ from rich.text import Text
 
 from actors.client import SessionHandle
 from actors.events import (
+    AgentAction,
     AgentText,
     Degraded,
     Dropped,
@@ -26,6 +27,7 @@ from actors.events import (
     SessionClosed,
     SessionOpened,
     ToolCalled,
+    ToolResult,
     TranscriptFinal,
     TranscriptPartial,
     TurnEnded,
@@ -116,6 +118,10 @@ class Transcript:
                 return Text(latency_line(event), style="cyan")
             case ToolCalled(name=name):
                 return Text(f"tool {name}", style="dim")
+            case ToolResult(name=name, why=why, ms=ms):
+                return Text(f"tool {name}: {why} ({ms:.0f} ms)", style="dim" if why == "done" else "yellow")
+            case AgentAction(name=name, value=value):
+                return Text(f"agent asks: {name} {value}".rstrip(), style="dim")
             case _:
                 return self._trouble(event)
 
