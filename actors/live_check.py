@@ -79,7 +79,7 @@ class LiveResult:
     owner: str
     region: str
     address: str
-    """Host of the configured address; empty: the type's own, or none."""
+    """Host of where it connects; empty where it does not, or keeps it to itself."""
     routes: tuple[str, ...]
     kind: str | None
     step: str
@@ -127,6 +127,7 @@ class _Trial:
         self._check, self._limits, self._number = check, limits, number
         self._reference = placed(check.secret, base_dir)
         self._secret: Secret | None = None
+        self._address = ""
         self._steps_s: dict[str, float] = {}
         self._step = "secret"
         self._attempts = 0
@@ -142,7 +143,7 @@ class _Trial:
         check = self._check
         return LiveResult(
             provider=check.provider, stage=check.stage, type=check.type, owner=check.owner, region=check.region,
-            address=_host(check.endpoint), routes=check.routes, kind=kind, step=self._step,
+            address=self._address, routes=check.routes, kind=kind, step=self._step,
             detail=self._clean(detail), attempts=self._attempts, total_s=round(loop.time() - began_s, 4),
             steps_s=dict(self._steps_s),
         )  # fmt: skip
@@ -175,9 +176,11 @@ class _Trial:
                 raise ProviderError(check.provider, "config", f"{check.type} needs a secret and none is named")
             provider = made(check.options, self._secret, check.endpoint)
         try:
-            if check.endpoint is not None:
+            url = _url_of(provider, check.endpoint)
+            if url is not None:
+                self._address = urlsplit(url).netloc
                 async with self._bounded("address"):
-                    await _find_address(check.provider, check.endpoint)
+                    await _find_address(check.provider, url)
             async with self._bounded("warm"):
                 await provider.warm()
             async with self._bounded("probe"):
@@ -259,6 +262,14 @@ async def _find_address(provider: str, endpoint: str) -> None:
         raise ProviderError(provider, "connect", f"{parts.hostname} has no address here ({why})") from None
 
 
-def _host(endpoint: str | None) -> str:
-    """Without path and query: those may hold what is not for everybody."""
-    return "" if endpoint is None else urlsplit(endpoint).netloc.rpartition("@")[2]
+def _url_of(provider: Any, configured: str | None) -> str | None:
+    """Where it will connect, without path and query: those may hold what is not for everybody.
+
+    Adapters of vendors have an `endpoint` (vendor_endpoint.py), their own where none is configured.
+    """
+    of = getattr(getattr(provider, "endpoint", None), "http", None)
+    url = str(of("/")) if callable(of) else configured
+    if url is None:
+        return None
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"

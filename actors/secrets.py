@@ -6,12 +6,17 @@ References are `env:NAME` or `file:PATH`; they are resolved in the process that 
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 from typing import NoReturn
 
+from actors.logs import get_logger
 from router.errors import ConfigError
 
 __all__ = ["Secret", "placed", "resolve"]
+
+
+log = get_logger("secrets")
 
 
 class Secret:
@@ -56,8 +61,13 @@ def resolve(reference: str | None) -> Secret | None:
     if kind == "file" and where:
         try:
             text = Path(where).read_text(encoding="utf-8").strip()
+            others = Path(where).stat().st_mode & stat.S_IROTH
         except OSError as error:
             raise ConfigError((f"secret {reference}: {error.strerror}",)) from None
+        except UnicodeError:
+            raise ConfigError((f"secret {reference}: the file is no UTF-8 text",)) from None
+        if others:  # a warning and no error: what an orchestrator mounts is often readable, in a place that is not
+            log.warning("secret_file.readable_by_everybody", reference=reference)
         if not text:
             raise ConfigError((f"secret {reference}: the file is empty",))
         return Secret(text, reference)
