@@ -266,12 +266,11 @@ def test_the_command_says_nothing_of_it(folder: Path) -> None:
             for how, json_too in (("", ()), ("401", ("--json",))):
                 misbehave(vendor, how)
                 words = ("check", str(folder / "routes.yaml"), "--live", "--provider", "ears", *json_too)
-                process = await asyncio.create_subprocess_exec(
-                    sys.executable, "-m", "cli.main", *words, cwd=ROOT,
-                    stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
-                )  # fmt: skip
-                out, _ = await process.communicate()
-                done.append((process.returncode, out.decode()))
+                program = [sys.executable, "-m", "cli.main", *words]
+                ended = await asyncio.to_thread(
+                    subprocess.run, program, cwd=ROOT, capture_output=True, text=True, timeout=25
+                )
+                done.append((ended.returncode, ended.stdout + ended.stderr))
         return done
 
     done = run(scene())
