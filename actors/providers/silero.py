@@ -6,8 +6,9 @@ Frames and windows do not meet: of eight frames five end a window. A frame's ver
 so it is up to 30 ms older than the frame. Each window is given with the 64 (32) samples before it, and with the state
 that the model left behind for this stream; both are zero where a stream begins.
 
-Batch    all streams whose window is full are one run for each rate; a row costs 180 us alone, 70 in a batch of eight,
-         50 in one of a hundred (silero_vad.onnx 6.2.3, one thread of a 2-core machine). So 100 streams are 0.16 core.
+Batch    all streams whose window is full are one run for each rate. A frame costs 165 us for a stream alone, 56 in a
+         batch of eight, 40 to 50 from 32 on (silero_vad.onnx 6.2.3, one thread of a 2-core machine under a load of
+         four; benchmarks/models.py). So 100 streams are 0.2 of a core.
 Voiced   from a probability of `threshold` on, until one below `release`.
 Bad      a frame of no stream or a wrong length is unvoiced and counted, as is a window for which the model gives no
          number; its stream begins anew.
