@@ -31,3 +31,14 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
             report.sections = [s for s in report.sections if not leaks(s[1])]  # and it is not printed once more
             break
     return report
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """The matrix of the contract, where it was run."""
+    from tests.vendors.contract import cases
+    from tests.vendors.matrix import MATRIX
+
+    shown = [case for case in cases() if any(name == case.name for name, _ in MATRIX.outcomes)]
+    if shown:
+        terminalreporter.section("network adapters")
+        terminalreporter.write_line("\n".join(MATRIX.lines(shown)))

@@ -47,6 +47,8 @@ class FakeDeepgram(FakeVendor):
         """Of each handshake."""
         self.received_s = 0.0
         """Audio of all connections."""
+        self.first: dict[str, Any] | None = None
+        """Said on every connection before any audio came."""
 
     def routes(self) -> Iterator[Route]:
         yield "GET", "/v1/listen", self.socket(self.listen)
@@ -75,6 +77,8 @@ class FakeDeepgram(FakeVendor):
     async def listen(self, peer: Peer) -> None:
         self.keyterms.append(peer.query.getall("keyterm", []))
         self.languages.append(peer.query.get("language", "en"))
+        if self.first is not None:
+            await peer.say(self.first)
         await _Conversation(self, peer).run()
 
 

@@ -36,6 +36,8 @@ def run(scene: Coroutine[Any, Any, T], limit_s: float = LIMIT_S) -> T:
         return result
 
     result = asyncio.run(whole())
+    for thread in set(threading.enumerate()) - before:  # one that waited for a process to end needs a moment
+        thread.join(1.0)
     assert set(threading.enumerate()) <= before, "threads left behind"
     return result
 

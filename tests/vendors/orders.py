@@ -19,7 +19,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-__all__ = ["Message", "Orders", "Refusal", "bad_json", "odd_bytes", "truncated_base64"]
+__all__ = ["Message", "Orders", "Refusal", "bad_json", "nan", "odd_bytes", "truncated_base64"]
 
 Message = str | bytes
 Mangle = Callable[[Message], list[Message]]
@@ -43,6 +43,10 @@ class Orders:
         """Messages until the connection is cut."""
         self.mangled = 0
         """Messages that `mangle` changed: a test can see that what it ordered happened."""
+        self.refused = 0
+        """Handshakes and requests that were refused as ordered."""
+        self.hearing = asyncio.Event()
+        self.hearing.set()
         self._refusals: list[Refusal] = []
         self._mangle: Mangle | None = None
         self._flow = asyncio.Event()
@@ -52,7 +56,16 @@ class Orders:
         self._refusals += [Refusal(status, body, headers or {})] * times
 
     def refusal(self) -> Refusal | None:
-        return self._refusals.pop(0) if self._refusals else None
+        if not self._refusals:
+            return None
+        self.refused += 1
+        return self._refusals.pop(0)
+
+    def deafen(self) -> None:
+        self.hearing.clear()
+
+    def listen(self) -> None:
+        self.hearing.set()
 
     def stall(self) -> None:
         self._flow.clear()
@@ -109,6 +122,14 @@ def odd_bytes(message: Message) -> list[Message]:
         return [message]
     cut = len(message) // 2 | 1
     return [message[:cut], message[cut:]]
+
+
+_NUMBER = re.compile(r"(?<=: )-?\d+(\.\d+)?(?=[,}])")
+
+
+def nan(message: Message) -> list[Message]:
+    """Every number that is a field of a JSON message is none: `NaN`, which JSON does not have."""
+    return [_NUMBER.sub("NaN", message)] if isinstance(message, str) else [message]
 
 
 _BASE64 = re.compile(r"^[A-Za-z0-9+/]{16,}={0,2}$")

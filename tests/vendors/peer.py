@@ -29,15 +29,18 @@ class Peer:
     def __init__(self, vendor: FakeVendor, request: web.Request, ws: web.WebSocketResponse) -> None:
         self.vendor, self.request, self.ws = vendor, request, ws
         self.query = request.query
-        self.sent = 0
+        self.sent = self.received = 0
+        """Messages."""
         self.closed = False
         self._lock = asyncio.Lock()
 
     async def receive(self, timeout_s: float | None = None) -> Message:
         """The next message. Raises Gone when the client has left, TimeoutError after `timeout_s`."""
         async with asyncio.timeout(timeout_s):
+            await self.vendor.orders.hearing.wait()
             message = await self.ws.receive()
         self.vendor.told()
+        self.received += 1
         if message.type == WSMsgType.TEXT:
             return str(message.data)
         if message.type == WSMsgType.BINARY:
@@ -69,8 +72,8 @@ class Peer:
         await orders.flow()
         async with self._lock:
             self.sent += 1
-            unknown = self.vendor.unknown
-            if unknown is not None and self.sent > 1 and self.sent % self.vendor.unknown_every == 2:
+            unknown, since = self.vendor.unknown, self.sent - self.vendor.unknown_from
+            if unknown is not None and since >= 0 and since % self.vendor.unknown_every == 0:
                 await self.say(json.dumps(unknown))
             for changed in orders.change(json.dumps(message) if isinstance(message, dict) else message):
                 if orders.is_last():

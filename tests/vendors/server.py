@@ -43,7 +43,9 @@ class FakeVendor:
     unknown: ClassVar[dict[str, Any] | None] = {"type": "SomethingNew", "since": "yesterday"}
     """A message that no client knows; None where the protocol has no messages."""
     unknown_every: ClassVar[int] = 7
-    """Sent before every n-th message of a socket, from the second on."""
+    """Before so many messages of a socket it is sent once."""
+    unknown_from: ClassVar[int] = 2
+    """The first message that it is sent before: not the greeting."""
 
     def __init__(self) -> None:
         self.orders = Orders()
@@ -166,6 +168,7 @@ class FakeVendor:
 
     async def __aexit__(self, *error: object) -> None:
         self.orders.allow()
+        self.orders.listen()
         for peer in list(self.peers):
             peer.cut()
         assert self._runner is not None
