@@ -25,12 +25,6 @@ class Spoken:
     sentences: list[tuple[int, float]] = field(default_factory=list)
     """(char_to, end_ms) of each sentence whose audio is complete."""
 
-    def add(self, sentence: str) -> tuple[int, int]:
-        """Text goes to the voice; the characters it takes, `from..to`."""
-        begin = len(self.text) + (1 if self.text else 0)
-        self.text = f"{self.text} {sentence}" if self.text else sentence
-        return begin, len(self.text)
-
     def heard(self, heard_ms: float, total_ms: float | None) -> tuple[str, bool]:
         """The text heard by `heard_ms`, and whether that is exact. `total_ms`: length of the whole, once known."""
         if total_ms is not None and heard_ms >= total_ms - _SLACK_MS:

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["Splitter", "speakable"]
+__all__ = ["LINK", "Splitter", "speakable"]
 
 MAX_CHARS = 300
 """About 20 s of speech: the most a voice should be given at once."""
@@ -53,7 +53,7 @@ _EMOJI = re.compile(
     "[\U0001f1e6-\U0001f1ff\U0001f300-\U0001faff\U0001f000-\U0001f2ff\u2600-\u27bf\u2b00-\u2bff\u2300-\u23ff"
     "\ufe0e\ufe0f\u20e3\U000e0020-\U000e007f]\u200d?"
 )
-_LINK = re.compile(r"!?\[([^\[\]]*)\]\((?:[^()\s]|\([^()\s]*\))*(?:\s+\"[^\"]*\")?\)")
+LINK = re.compile(r"!?\[([^\[\]]*)\]\((?:[^()\s]|\([^()\s]*\))*(?:\s+\"[^\"]*\")?\)")
 _FENCE = re.compile(r"^\s*(?:```|~~~)[\w+#.-]*[ \t]*$", re.MULTILINE)
 _RULE = re.compile(r"^\s*(?:[-*_=]\s*){3,}$|^\s*\|?(?:\s*:?-{2,}:?\s*\|)+(?:\s*:?-{2,}:?)?\s*$", re.MULTILINE)
 _LINE_MARK = re.compile(r"^[ \t]*(?:>[ \t]*)*(?:#{1,6}[ \t]+|[-+*•][ \t]+(?:\[[ xX]\][ \t]+)?|>[ \t]*)", re.MULTILINE)
@@ -76,7 +76,7 @@ def speakable(text: str, *, begins_line: bool = True) -> str:
     """
     text = text if begins_line else _MID_LINE + text
     text = _RULE.sub(" ", _FENCE.sub(" ", text))
-    text = _BAR.sub(" ", _LINE_MARK.sub("", _LINK.sub(r"\1", text)))
+    text = _BAR.sub(" ", _LINE_MARK.sub("", LINK.sub(r"\1", text)))
     text = _ESCAPE.sub(r"\1", _EMPHASIS.sub("", text))
     return _SPACE.sub(" ", _EMOJI.sub("", text).removeprefix(_MID_LINE)).strip()
 
@@ -105,6 +105,12 @@ class Splitter:
         self._scan = 0
         """Up to here `_pending` holds no end."""
         self._begins_line = True
+
+    @property
+    def rest(self) -> tuple[str, int, bool]:
+        """The sentence that is being written: its text as it was given, up to where it surely does not end, and whether
+        it begins a line."""
+        return self._pending, self._scan, self._begins_line
 
     def feed(self, delta: str) -> list[str]:
         """The sentences that are complete now."""
@@ -139,6 +145,7 @@ class Splitter:
         while (found := _CANDIDATE.search(text, self._scan, self._max_chars)) is not None:
             is_end, past = _judge(text, found.start(), is_last)
             if is_end is None:
+                self._scan = found.start()
                 return None
             if is_end:
                 return min(past, self._max_chars)

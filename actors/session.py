@@ -346,7 +346,7 @@ class VoiceSession:
         ]
         reply = self._speak.current
         if reply is not None:
-            dues.append(reply.voice_due_s)
+            dues += [reply.voice_due_s, reply.context_due_s]
             if self.mode != "lockstep":
                 dues.append(reply.mouth.due_s(now_s))
         if self.opened and (self.mode == "live" or self.ear.ended):
@@ -382,6 +382,8 @@ class VoiceSession:
             reply.voice_due_s = None
             if reply.voice_busy and "tts" in self.slots:
                 self.slots["tts"].fail(pi.Fault(kind="stall", detail="text was given and no audio came"))
+        if reply is not None and reply.context_due_s is not None and now_s >= reply.context_due_s:
+            speak.voice_idle()
         if self._close_due_s is not None and now_s >= self._close_due_s:
             self.close("caller_closed" if self._closing else "lost")
 

@@ -25,6 +25,7 @@ from actors.formats import AudioFormat
 from actors.history import History
 from actors.mouth import Mouth
 from actors.providers import interface as pi
+from actors.recital import Recital
 from actors.reply import MAX_TEXT, Reply, Source, Stamps
 from actors.speaking_model import QUEUE_MAX, ModelVoice
 from actors.stage_slot import StageSlot
@@ -111,6 +112,7 @@ class Speaking:
             self._tools_settled if self.model is None else self.model.tools_settled, clock,
         )  # fmt: skip
         self._queue: deque[_Waiting] = deque()
+        self._known_can: tuple[int, pi.TtsCapabilities] | None = None
         self._greet_first_turn = settings.greeting if settings.greeting_when == "after_first_turn" else None
 
     # --------------------------------------------------------------------------------------- what wants to speak
@@ -226,7 +228,10 @@ class Speaking:
     def make_reply(self, number: int, turn: int | None, revision: int, source: Source, gated: bool = False) -> Reply:
         """A reply with a mouth of its own."""
         mouth = Mouth(self._out, self._s.reply_audio_max_s, gated=gated)
-        return Reply(number, turn, revision, source, mouth, self._out, self._s.reply_audio_max_s * 500)
+        recital = Recital(number, mouth, self._s.reply_audio_max_s * 1000)
+        reply = Reply(number, turn, revision, source, mouth, self._out, recital)
+        reply.pieces.whole = self._voice is None or self._voice_can(self._voice).takes == "sentences"
+        return reply
 
     def _ask_agent(self, reply: Reply, cause: pi.Cause) -> None:
         assert self._agent is not None
@@ -307,8 +312,8 @@ class Speaking:
             self.model.dropped(reply.response, reply.mouth.played_ms(self._owner.session_s()))
         if reply.asked and self._agent is not None:
             self._agent.send(wire.AgentCancel(turn=_number(reply)))
-        if self._voice is not None and reply.begun and not reply.mouth.complete:
-            self._voice.send(wire.TtsCancel(reply=reply.id))
+        if self._voice is not None and reply.recital.is_open:
+            self._voice.send(wire.TtsCancel(reply=reply.recital.context))
         return reply
 
     def _owe_nothing(self) -> None:
@@ -428,14 +433,14 @@ class Speaking:
 
     def voice_event(self, event: pi.ProviderEvent) -> None:
         reply = self.current
-        if reply is None or getattr(event, "reply", None) != reply.id or reply.source == "model":
+        if reply is None or reply.source == "model" or getattr(event, "reply", None) != reply.recital.context:
             return  # of a reply that is over: adapters and links drop most of them already
         if isinstance(event, pi.TtsAudio):
             self.audio(reply, event.pcm, self._voice)
         elif isinstance(event, pi.Align):
-            reply.align(event)
+            reply.recital.align(event.end_ms, event.char_to)
         elif isinstance(event, pi.Flushed):
-            reply.flushed()
+            reply.recital.flushed()
             self._pump(reply)
         elif isinstance(event, pi.Done):
             reply.voice_done()
@@ -451,18 +456,32 @@ class Speaking:
         reply.audio(pcm, rate_hz)
         self._record.use(slot.provider, audio_s=len(pcm) / 2 / rate_hz)
         reply.voice_due_s = self._voice_due(reply)
+        self._watch_context(reply)
         self.speak()
 
     def voice_changed(self) -> None:
-        if self.current is not None and self.current.source != "model":
+        if self._voice is not None and self.current is not None and self.current.source != "model":
+            self.current.pieces.whole = self._voice_can(self._voice).takes == "sentences"
             self.current.voice_changed()
             self._pump(self.current)
+
+    def voice_idle(self) -> None:
+        """The vendor is about to drop the open context, since the agent pauses: it is ended, and begun again with the
+        next words."""
+        reply = self.current
+        if reply is not None and self._voice is not None:
+            reply.context_due_s = None
+            reply.recital.end_idle(self._voice)
+
+    def _voice_can(self, voice: StageSlot) -> pi.TtsCapabilities:
+        if self._known_can is None or self._known_can[0] != voice.index:
+            self._known_can = (voice.index, self._caps(voice))
+        return self._known_can[1]
 
     def _voice_due(self, reply: Reply) -> float | None:
         if self._voice is None or not reply.voice_busy:
             return None
-        p99_s: float = self._caps(self._voice).first_audio_p99_s
-        return self._clock() + p99_s + _SLACK_S
+        return self._clock() + self._voice_can(self._voice).first_audio_p99_s + _SLACK_S
 
     def _pump(self, reply: Reply) -> None:
         self._give(reply)
@@ -471,10 +490,17 @@ class Speaking:
     def _give(self, reply: Reply) -> None:
         """Give the voice as much text as the mouth has room for."""
         if self._voice is not None and reply.source != "model":
-            given = reply.pump(self._voice)
+            can = self._voice_can(self._voice)
+            given = reply.pump(self._voice, can)
             if given:
                 self._record.use(self._voice.provider, characters=given)
                 reply.voice_due_s = self._voice_due(reply)
+            self._watch_context(reply)
+
+    def _watch_context(self, reply: Reply) -> None:
+        if self._voice is not None and reply.source != "model":
+            idle_s = reply.recital.idle_s(self._voice_can(self._voice))
+            reply.context_due_s = None if idle_s is None else self._clock() + idle_s
 
     # ------------------------------------------------------------------------------------------------- audio out
 
@@ -488,7 +514,7 @@ class Speaking:
             taken = reply.mouth.take(now_s)
             if taken is not None:
                 self._leave(reply, *taken)
-                if reply.has_pending:
+                if reply.recital.has_waiting:
                     self._give(reply)
         if reply.mouth.held:
             return

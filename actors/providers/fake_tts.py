@@ -39,6 +39,10 @@ class FakeTtsOptions(FakeOptions):
     sound: Literal["tones", "silence"] = "tones"
     alignment: bool = True
     takes: Literal["sentences", "stream"] = "sentences"
+    text_limit: Annotated[int, Ge(1)] | None = None
+    """A longer text is a fault, as with a vendor."""
+    context_idle_s: Delay | None = None
+    """Text for a context that had none, and gave no audio, for longer is a fault: the vendor has dropped it."""
     voice: str = "fake"
     language: str | None = None
     first_audio_p99_s: Annotated[float, Gt(0)] = 2.0
@@ -53,14 +57,17 @@ class FakeTtsStream(FakeStream):
         self._samples: dict[int, int] = {}
         """Reply -> samples planned; a reply is here from `begin` to `Done` or `cancel`."""
         self._chars: dict[int, int] = {}
+        self._active_s = 0.0
+        """When text was last taken or audio given."""
 
     def begin(self, reply: int, options: Mapping[str, Any]) -> None:
         self.note("begin", reply, dict(options))
         self._samples[reply] = self._chars[reply] = 0
+        self._active_s = self._loop.time()
 
     def text(self, reply: int, text: str) -> None:
         self.note("text", reply, text)
-        if reply not in self._samples:
+        if reply not in self._samples or self._refuses(text):
             return
         spoken = say(text, self.spec.rate_hz)
         pcm = spoken.pcm if self.options.sound == "tones" else bytes(len(spoken.pcm))
@@ -96,6 +103,18 @@ class FakeTtsStream(FakeStream):
         self.forget(reply)
         self.step(lambda: self.say(Cancelled(reply=reply)))
 
+    def _refuses(self, text: str) -> bool:
+        """A vendor's limits, kept strictly."""
+        limit, idle_s, now_s = self.options.text_limit, self.options.context_idle_s, self._loop.time()
+        if limit is not None and len(text) > limit:
+            self.fault("config", f"a text of {len(text)} characters; {limit} are taken")
+        elif idle_s is not None and now_s - self._active_s > idle_s:
+            self.fault("protocol", "text for a context that was dropped")
+        else:
+            self._active_s = now_s
+            return False
+        return True
+
     def _sound(self, reply: int, pos: int, pcm: bytes, begin: int, char: int, marks: list[Mark]) -> None:
         if self.options.alignment:
             to_ms = 1000 / self.spec.rate_hz
@@ -110,6 +129,7 @@ class FakeTtsStream(FakeStream):
                         char_to=char + mark.char_to,
                     )
                 )
+        self._active_s = self._loop.time()
         if pcm:
             self.say(TtsAudio(reply=reply, pos=pos, pcm=pcm))
 
@@ -136,6 +156,8 @@ class FakeTts(FakeProvider):
             takes=known.takes,
             alignment=known.alignment,
             first_audio_p99_s=known.first_audio_p99_s,
+            text_limit=known.text_limit,
+            context_idle_s=known.context_idle_s,
         )
 
     def __init__(self, options: Mapping[str, Any], secret: Secret | None = None, endpoint: str | None = None) -> None:

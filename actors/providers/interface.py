@@ -92,7 +92,9 @@ class TtsCapabilities(Capabilities):
     alignment: bool = False
     first_audio_p99_s: float = 2.0
     text_limit: int | None = None
-    """Characters of one `text`."""
+    """Characters of one `text`; the session cuts between words."""
+    context_idle_s: float | None = None
+    """An open context that is given no text for so long after its last audio is lost; the session ends it before."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
