@@ -344,6 +344,8 @@ class Speaking:
 
     def _take_delta(self, reply: Reply, delta: str) -> None:
         self.agent_due_s = None
+        if not delta:
+            return  # a sign of life: it thinks, or writes the arguments of a call
         if reply.stamps.agent_s is None:
             reply.stamps.agent_s = self._owner.session_s()
         if reply.mouth.open:

@@ -277,6 +277,8 @@ class Cancelled(ProviderEvent, frozen=True, kw_only=True, tag="cancelled"):
 
 
 class TextDelta(ProviderEvent, frozen=True, kw_only=True, tag="text"):
+    """Empty: a sign of life, of an agent that thinks or writes the arguments of a call."""
+
     turn: int
     revision: int
     delta: str

@@ -47,6 +47,7 @@ TYPES: dict[str, str] = {
     "fake-vad": "actors.providers.fake_vad:Provider",
     "heuristic": "actors.providers.heuristic:Provider",
     "local-realtime": "actors.providers.local_realtime:Provider",
+    "openai-chat": "actors.providers.openai_chat:Provider",
     "pocketsphinx": "actors.providers.pocketsphinx_stt:Provider",
     "script": "actors.providers.script:Provider",
     "silence": "actors.providers.silence:Provider",

@@ -95,10 +95,15 @@ class Vendor:
         if kind is None:
             kind = "overload" if status >= 500 else "config" if 300 <= status < 500 else "protocol"
         said = self.text(body) or self.text(headers.get("dg-error", ""))
-        kind = self._marked(f"{status} {said}", kind)
+        whole = body.decode("utf-8", "replace") if isinstance(body, bytes) else body  # a code stands behind its text
+        kind = self._marked(f"{status} {whole} {said}", kind)
         redirected = "; redirects are not followed" if 300 <= status < 400 else ""
         detail = f"HTTP {status}{redirected}{': ' + said if said else ''}"
         return self.error(kind, detail, retry_after_s(headers))
+
+    def from_message(self, said: str, kind: FaultKind) -> ProviderError:
+        """An error that comes inside an answer which began well: `kind`, unless its words say better."""
+        return self.error(self._marked(said, kind), self.text(said) or "an error without a word")
 
     def from_close(self, code: int | None, reason: str) -> ProviderError:
         """A connection that the vendor closed; None, 1005 and 1006: without a close frame, or without a code."""
