@@ -110,6 +110,8 @@ class VoiceSession:
         self._heard_since_s = 0.0
         self._hearing = False
         self._assess_due_s: float | None = None
+        self._asked = (0, 0)
+        """Epoch of the turn detector and utterance of its last question."""
         self._final_s: float | None = None
         self._wording = Wording()
         self._deaf = DeafWatch()
@@ -724,6 +726,10 @@ class VoiceSession:
         if slot is None or slot.state != "ready":
             return
         caps = self._capabilities(slot.candidate)
+        asked, self._asked = self._asked, (slot.epoch, order.utt)
+        reads = getattr(caps, "needs_text", True) or getattr(caps, "needs_history", False)
+        if asked == self._asked and not reads:
+            return  # the text has changed, and it hears the same pause: its answer stands
         tail = b""
         if getattr(caps, "needs_audio", False):
             wanted_hz = self.ear.rate_hz if slot.port is None else slot.port.rate_hz

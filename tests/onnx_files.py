@@ -9,15 +9,22 @@ Real files are not part of the repository; docs/vendors says what was tried with
 
 from __future__ import annotations
 
+import importlib.util
+import os
 import tempfile
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import onnx
+import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-__all__ = ["FOLDER", "save", "silero_file", "smart_turn_file"]
+__all__ = ["FOLDER", "RUNS", "needs_onnxruntime", "save", "silero_file", "smart_turn_file"]
+
+RUNS = importlib.util.find_spec("onnxruntime") is not None or "CI" in os.environ
+"""Models can be run: onnxruntime is optional, and has no wheel for every laptop. Where CI runs it must be there."""
+needs_onnxruntime = pytest.mark.skipif(not RUNS, reason="onnxruntime is not installed")
 
 _KEPT = tempfile.TemporaryDirectory(prefix="patchbay-models-")
 FOLDER = Path(_KEPT.name)

@@ -25,7 +25,7 @@ from actors.providers import interface as i
 from actors.providers import registry
 from actors.providers.fake import say
 from router.errors import ProviderError
-from tests.onnx_files import silero_file, smart_turn_file
+from tests import onnx_files
 from tests.simulation import simulate
 
 WAIT_S = 20.0
@@ -53,6 +53,10 @@ class Case:
     text: str = "Hello there, friend."
 
 
+LOCAL_MODELS = [
+    Case("silero", {"model": onnx_files.silero_file()}),
+    Case("smart-turn", {"model": onnx_files.smart_turn_file()}, streams=20),
+]
 CASES = [
     Case("fake-vad"),
     Case("fake-turn"),
@@ -72,8 +76,7 @@ CASES = [
     Case("energy"),
     Case("heuristic"),
     Case("silence"),
-    Case("silero", {"model": silero_file()}),
-    Case("smart-turn", {"model": smart_turn_file()}, streams=20),
+    *(LOCAL_MODELS if onnx_files.RUNS else ()),
     Case("pocketsphinx", real=True, streams=1),
     Case("local-realtime", {"script": {"greeting": "Hello.", "default": "Pardon?"}}, real=True, streams=2),
 ]

@@ -16,6 +16,8 @@ from router.errors import ProviderError
 from tests import onnx_files
 from tests.call.ears import spec
 
+pytestmark = onnx_files.needs_onnxruntime
+
 FRAME = {16000: 320, 8000: 160}
 
 

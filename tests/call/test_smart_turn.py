@@ -15,6 +15,8 @@ from router.errors import ProviderError
 from tests import onnx_files
 from tests.call.ears import spec
 
+pytestmark = onnx_files.needs_onnxruntime
+
 
 def made(**options: Any) -> smart_turn.Provider:
     provider = smart_turn.Provider({"model": onnx_files.smart_turn_file(), **options})

@@ -47,11 +47,19 @@ class Listener:
         return [Assessment(utt=q.utt, p_complete=0.9) for q in questions]
 
 
+class Reader(Listener):
+    """Looks at the text, too."""
+
+    @classmethod
+    def capabilities(cls, options: Mapping[str, Any]) -> TurnCapabilities:
+        return TurnCapabilities(needs_audio=True, needs_text=True)
+
+
 class AtEightThousand(Listener):
     rates_hz = (8000,)
 
 
-def heard(loud: list[tuple[float, float]], until_s: float, listener: type[Listener] = Listener, **more: Any) -> Any:
+def heard(loud: list[tuple[float, float]], until_s: float, listener: type[Listener] = Listener, stt: Any = None) -> Any:
     detector = listener()
     kind = f"{__name__}:{listener.__name__}"
     stages: dict[Any, tuple[Candidate, ...]] = {
@@ -59,8 +67,14 @@ def heard(loud: list[tuple[float, float]], until_s: float, listener: type[Listen
         for stage in ("vad", "stt", "agent", "tts")
     }
     stages["turn"] = (Candidate(stage="turn", provider="turn", type=kind),)
-    given = {"vad": FakeVad({}), "stt": FakeStt({}), "agent": FakeAgent({}), "tts": FakeTts({}), "turn": detector}
-    play(loud, until_s, stages=stages, given=given, **more)
+    given = {
+        "vad": FakeVad({}),
+        "stt": FakeStt(stt or {}),
+        "agent": FakeAgent({}),
+        "tts": FakeTts({}),
+        "turn": detector,
+    }
+    play(loud, until_s, stages=stages, given=given)
     assert detector.rate_hz == listener.rates_hz[0]
     return detector
 
@@ -92,6 +106,20 @@ def test_what_was_said_in_the_turn_before_is_not_heard_again():
     assert last.utt == 2
     assert len(loud_s(last)) == 1
     assert len(last.audio) < 2.0 * 32000
+
+
+WORDS = {"says": ["ten of clubs", "no", "thanks"], "answer_delay_s": 0.1, "partials": False}
+
+
+def test_one_question_is_asked_for_each_pause_whatever_becomes_of_the_text():
+    detector = heard([(1.0, 2.0), (2.4, 3.0), (6.0, 7.0)], 10.0, Listener, WORDS)
+    assert [q.utt for q in detector.asked] == [1, 2, 3]
+
+
+def test_one_that_reads_is_asked_again_when_the_text_has_changed():
+    detector = heard([(1.0, 2.0)], 4.0, Reader, WORDS)
+    assert [q.utt for q in detector.asked] == [1, 1]
+    assert detector.asked[0].text != detector.asked[1].text
 
 
 def test_eight_seconds_are_the_most():
