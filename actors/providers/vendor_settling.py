@@ -78,6 +78,10 @@ class Settling:
         self.pos = to_pos
         return told
 
+    def fresh(self, interim: str) -> str:
+        """An interim without what has stood in for a final already."""
+        return rest(interim, self._stood_in) if self._stood_in else interim
+
     def answered(self, pos: int) -> list[ProviderEvent]:
         """Every ask up to `pos`, and the oldest that was sent in any case: the vendor answers in order."""
         events: list[ProviderEvent] = []
@@ -93,7 +97,7 @@ class Settling:
         if not interim or ask.pos <= self.pos:
             return self._answer(ask)
         told = Final(utt=ask.utt, text=interim, from_pos=self.pos, to_pos=ask.pos)
-        self.pos, self._stood_in = ask.pos, interim
+        self.pos, self._stood_in = ask.pos, f"{self._stood_in} {interim}".strip()
         return [told, *self._answer(ask)]
 
     def unsent(self) -> Ask | None:

@@ -106,7 +106,7 @@ class SttLine:
         """Where speech began that goes on."""
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._due: list[asyncio.TimerHandle] = []
-        self._is_pacing = self._is_rolling = self._is_over = False
+        self._is_pacing = self._is_rolling = self._is_draining = self._is_over = False
         self._reconnected_s = float("-inf")
         self._reported = self._sent = 0
         """Samples, for `Usage`."""
@@ -173,17 +173,18 @@ class SttLine:
 
     async def _drain(self) -> None:
         """Everything given goes out and the vendor says its last; what it does not say in time, its interim says."""
-        wire = self._wire
-        if (timer := self._timers.pop("pace", None)) is not None:
-            timer.cancel()
-        self._is_pacing = False
-        self._pump(flush=True)
-        for message in self._dialect.bye():
-            wire.socket.send(message)
-        wire.socket.end()
+        self._is_draining = True
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_DRAIN_S):
-                await wire.done.wait()
+                wire = None
+                while wire is not self._wire and not self._is_over:  # another one, where this one is lost meanwhile
+                    wire = self._wire
+                    self._paced()
+                    self._pump(flush=True)
+                    for message in self._dialect.bye():
+                        wire.socket.send(message)
+                    wire.socket.end()
+                    await wire.done.wait()
         while self._settling.asks:
             self._tell_all(self._settling.overdue(self._interim))
             self._interim = ""
@@ -218,10 +219,10 @@ class SttLine:
     def partial(self, text: str) -> None:
         """Text that replaces the interim before it: everything that no final has yet."""
         self.alive()
+        text = self._settling.fresh(text)
         if text != self._interim:
             self._interim = text
-            if text:
-                self._tell(Partial(utt=self._settling.utt, text=text))
+            self._tell(Partial(utt=self._settling.utt, text=text))
 
     def final(
         self,
@@ -235,10 +236,12 @@ class SttLine:
         """Text that is settled, up to `to_pos`. Returns what was told of it: empty where all of it was told before."""
         self.alive()
         told = self._settling.final(to_pos, text, words, confidence, language)
-        self._interim = ""
         if told is None:
             self.counts.stale += bool(text)
             return ""
+        if not told.text:
+            self.partial("")  # words that were no words after all
+        self._interim = ""
         self._ledger.settle(told.to_pos)
         self._tell(told)
         return told.text
@@ -383,7 +386,7 @@ class SttLine:
         self._settling.ask_again()
         self.counts.replayed_s += self._ledger.behind / self.spec.rate_hz
         self._use(socket)
-        self._is_pacing = self._ledger.behind > self._chunk
+        self._is_pacing = self._ledger.behind > self._chunk and not self._is_draining
         self._pump()
 
     # ----------------------------------------------------------------------------------------------- outgoing
@@ -414,8 +417,9 @@ class SttLine:
             self._report()
 
     def _paced(self) -> None:
-        self._timers.pop("pace", None)
-        self._is_pacing = self._ledger.behind > self._chunk
+        if (timer := self._timers.pop("pace", None)) is not None:
+            timer.cancel()
+        self._is_pacing = self._ledger.behind > self._chunk and not self._is_draining
         self._pump()
 
     def _keep_alive(self) -> None:

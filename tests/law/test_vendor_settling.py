@@ -129,9 +129,13 @@ def test_an_answer_closes_the_gap_and_an_overdue_one_speaks_with_the_interim() -
         Final(utt=2, text="queen of", from_pos=180, to_pos=300),
         Finalized(utt=2, to_pos=300),
     ]
-    late = settling.final(320, "Queen of hearts")  # all of it, after all
+    assert settling.fresh("queen of hearts and") == "hearts and"  # not told once more, and not to be said once more
+    settling.ask(3, 310)
+    assert settling.overdue("hearts")[0] == Final(utt=3, text="hearts", from_pos=300, to_pos=310)
+    late = settling.final(320, "Queen of hearts and")  # all of it, after all
     assert late is not None
-    assert (late.text, late.from_pos, late.to_pos) == ("hearts", 300, 320)
+    assert (late.text, late.from_pos, late.to_pos) == ("and", 310, 320)
+    assert settling.fresh("queen of hearts") == "queen of hearts"
 
 
 def test_a_late_final_with_times_tells_only_the_words_after_what_was_told() -> None:
