@@ -37,6 +37,7 @@ from router.plan import Candidate, RoutePlan
 from router.readiness import live_checks
 from router.settings import SessionSettings
 from tests.vendors.canary import leaks, shown, told
+from tests.vendors.contract import cases
 from tests.vendors.fake_deepgram import FakeDeepgram
 from tests.vendors.live import Ear, run, spec
 from tests.vendors.peer import Gone
@@ -52,8 +53,15 @@ def _has_key(type: str) -> bool:
 
 WITH_KEY = sorted(filter(_has_key, registry.TYPES))
 """Adapters that carry a credential."""
-LEAST: dict[str, dict[str, Any]] = {}
-"""Options that an adapter cannot be made without, by type."""
+
+
+def least(type: str) -> dict[str, Any]:
+    """Options that an adapter cannot be made without: of its case in the contract, else a text for each."""
+    known = next((dict(case.options) for case in cases() if case.type == type), None)
+    fields = registry.find(type).Options.model_fields
+    return known or {name: "x" for name, field in fields.items() if field.is_required()}
+
+
 CONFIG = """\
 schema: 1
 providers:
@@ -198,7 +206,7 @@ def test_a_file_that_everybody_may_read_is_told(folder: Path, capfd: pytest.Capt
 
 def adapter(type: str, endpoint: str = "http://127.0.0.1:9") -> Any:
     """With the least that it needs: nothing listens at port 9."""
-    return registry.find(type)(LEAST.get(type, {}), Secret(KEY, "env:PATCHBAY_TEST_CANARY"), endpoint)
+    return registry.find(type)(least(type), Secret(KEY, "env:PATCHBAY_TEST_CANARY"), endpoint)
 
 
 @pytest.mark.parametrize("type", WITH_KEY)
