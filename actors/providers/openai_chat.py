@@ -209,6 +209,7 @@ class _Stream:
         provider, vendor = self._provider, self._vendor
         body = _request(self._options, ask, max_chars)
         loop = asyncio.get_running_loop()
+        is_answering = False
         try:
             async with asyncio.timeout_at(due_s) as limit:
                 url = provider.endpoint.http("/chat/completions")
@@ -216,6 +217,7 @@ class _Stream:
                 async with provider.http.stream(
                     "POST", url, headers=headers, json=body, tenant=self._tenant
                 ) as response:
+                    is_answering = True
                     _check_type(vendor, response)
                     decoder = SseDecoder(vendor)
                     async for piece in response.aiter_bytes():
@@ -227,10 +229,11 @@ class _Stream:
         except TimeoutError:
             if answer.done:
                 return  # only the usage is late
-            if answer.begun:
-                provider.counts.stalls += 1
-                raise vendor.error("stall", f"no more of the answer for {self._options.stall_s:g} s") from None
-            raise vendor.error("timeout", f"no word within {self._options.first_text_s:g} s") from None
+            if not is_answering:
+                raise vendor.error("timeout", f"no answer within {self._options.first_text_s:g} s") from None
+            provider.counts.stalls += 1
+            limit_s = self._options.stall_s if answer.begun else self._options.first_text_s
+            raise vendor.error("stall", f"no {'more' if answer.begun else 'word'} for {limit_s:g} s") from None
 
     def _take(self, answer: ChatAnswer, events: list[SseEvent]) -> None:
         for event in events:

@@ -91,6 +91,8 @@ class VendorCase:
     """Over `options` in the row `stall`, so that other rows need not be quick."""
     rate_hz: int = 16000
     by: Literal["socket", "http"] = "socket"
+    prefix: str = ""
+    """Of the address that the provider gets: what the vendor's own client takes for its base."""
     skip: Mapping[str, str] = field(default_factory=dict)
     """Rows that do not apply, and why."""
     expect: Mapping[str, Outcome] = field(default_factory=dict)

@@ -10,6 +10,7 @@ Source   OpenAI's OpenAPI file (`CreateChatCompletionRequest`, `CreateChatComple
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from collections import deque
@@ -28,6 +29,7 @@ _KNOWN = frozenset({
     "model", "messages", "stream", "stream_options", "tools", "tool_choice", "parallel_tool_calls", "temperature",
     "top_p", "seed", "stop", "max_tokens", "max_completion_tokens", "reasoning_effort", "service_tier",
 })  # fmt: skip
+_STORY_CHARS = 1000
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 
 
@@ -65,6 +67,8 @@ class FakeOpenAiChat(FakeVendor):
         self.gone = 0
         """Answers whose client left before the end."""
         self.allows = _KNOWN
+        self.word_s = 0.0
+        """Between two words; a story is told at 5 ms a word in any case."""
 
     @property
     def base_url(self) -> str:
@@ -112,9 +116,9 @@ class FakeOpenAiChat(FakeVendor):
                 calls += 1
             else:
                 said += len(part)
-                for word in re.findall(r"\S*\s*", part):
-                    if word:
-                        await body.write(_chunk({"content": word}))
+                for word in re.findall(r"\S+\s*|\s+", part):
+                    await body.write(_chunk({"content": word}))
+                    await asyncio.sleep(0.005 if len(part) > _STORY_CHARS else self.word_s)
         if reason:
             await body.write(_chunk({}, reason))
         if asked.get("stream_options", {}).get("include_usage"):
@@ -206,6 +210,8 @@ def _own(asked: dict[str, Any]) -> list[Any]:
     names = [tool["function"]["name"] for tool in asked.get("tools", [])]
     if wanted and wanted[1] in names:
         return ["Let me see. ", Call(wanted[1])]
+    if "story" in (last["content"] or ""):
+        return ["Once upon a time there was a telephone. " * 40]
     return [f"You said: {last['content']}."]
 
 

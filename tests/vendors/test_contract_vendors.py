@@ -68,7 +68,7 @@ Scene = Callable[[VendorCase, str], Awaitable[str]]
 
 
 def _url(vendor: FakeVendor, case: VendorCase) -> str:
-    return vendor.ws_url if case.by == "socket" else vendor.http_url
+    return (vendor.ws_url if case.by == "socket" else vendor.http_url) + case.prefix
 
 
 async def _outcome(provider: Any, case: VendorCase, number: int = 1) -> tuple[str, Ear, str]:

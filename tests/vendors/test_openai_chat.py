@@ -263,13 +263,12 @@ def test_after_the_first_word_it_is_never_asked_again() -> None:
     scene(body, retries=5)
 
 
-def test_silence_before_the_first_word_and_silence_after_it_are_two_things() -> None:
+def test_no_answer_and_an_answer_that_stops_are_two_things() -> None:
     async def body(vendor: FakeOpenAiChat, chat: Provider, stream: Any, ear: Ear) -> None:
-        vendor.orders.stall()
+        vendor.orders.accept_delay_s = 0.6
         stream.reply(1, 0, HELLO, (), "user")
         assert (await ear.wait(i.Fault)).kind == "timeout"
-        vendor.orders.allow()
-        vendor.orders.delay_s = 0.0
+        vendor.orders.accept_delay_s = 0.0
 
         def third(message: Any) -> list[Any]:
             if "said" in str(message):
