@@ -26,40 +26,45 @@ class AudioFeed:
     """One stage's cursor in the caller's audio."""
 
     __slots__ = (
-        "_frame", "_lag_max", "_pos", "_rate_hz", "_resampler", "_rest", "_ring", "_slot", "_window", "dropped", "sent",
+        "_frame", "_lag_max", "_pos", "_rate_hz", "_resampler", "_rest", "_ring", "dropped", "sent", "slot", "window",
     )  # fmt: skip
 
     def __init__(self, slot: StageSlot, ring: ReplayRing, ear_hz: int) -> None:
-        self._slot, self._ring, self._rate_hz = slot, ring, ear_hz
+        self.slot, self._ring, self._rate_hz = slot, ring, ear_hz
         self._frame = ear_hz * FRAME_MS // 1000
         self._lag_max = int(LAG_MAX_S * ear_hz)
         self.sent = self.dropped = 0
         self._resampler: Resampler | None = None
         self._pos = 0
         self._rest = b""
-        self._window = 0
+        self.window = 0
 
     def restart(self, at: int, stream_hz: int) -> int:
         """A new stream begins at ear position `at`; returns that position in the stream's own samples."""
         self.sent = at
-        self._window = int(WINDOW_S * stream_hz)
+        self.window = int(WINDOW_S * stream_hz)
         self._resampler = None if stream_hz == self._rate_hz else Resampler(self._rate_hz, stream_hz)
         self._pos, self._rest = at * stream_hz // self._rate_hz, b""
         return self._pos
 
+    @property
+    def is_straight(self) -> bool:
+        """The ear's frames go to the stream as they are."""
+        return self._resampler is None
+
     def to_ear(self, pos: int) -> int:
         """A position that the stream names, on the ear's clock."""
-        port = self._slot.port
+        port = self.slot.port
         return pos if port is None or port.rate_hz == self._rate_hz else round(pos * self._rate_hz / port.rate_hz)
 
     def to_stream(self, pos: int) -> int:
-        port = self._slot.port
+        port = self.slot.port
         return pos if port is None or port.rate_hz == self._rate_hz else round(pos * port.rate_hz / self._rate_hz)
 
     def push(self, pos: int, frame: bytes) -> None:
         """The ear has a new frame (it is in the ring already)."""
-        port = self._slot.port
-        if port is not None and pos == self.sent and self._resampler is None and port.unaccepted < self._window:
+        port = self.slot.port
+        if port is not None and pos == self.sent and self._resampler is None and port.unaccepted < self.window:
             self.sent = pos + self._frame
             port.audio(pos, frame)
         else:
@@ -67,8 +72,8 @@ class AudioFeed:
 
     def pump(self) -> None:
         """Send what credit allows; let go of what is too old."""
-        port, end = self._slot.port, self._ring.end
-        while port is not None and self.sent < end and port.unaccepted < self._window:
+        port, end = self.slot.port, self._ring.end
+        while port is not None and self.sent < end and port.unaccepted < self.window:
             if self.sent < self._ring.start:
                 self._skip(self._ring.start)
             frame = self._ring.read(self.sent, min(self.sent + self._frame, end))
@@ -77,10 +82,10 @@ class AudioFeed:
                 port.audio(pos, frame)
             else:
                 self._send_resampled(frame)
-            port = self._slot.port  # the stream may have failed meanwhile
+            port = self.slot.port  # the stream may have failed meanwhile
 
     def _send_resampled(self, frame: bytes) -> None:
-        port = self._slot.port
+        port = self.slot.port
         assert port is not None
         assert self._resampler is not None
         self._rest += self._resampler.feed(frame)

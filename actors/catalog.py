@@ -53,6 +53,7 @@ def _kind(type: str, provider: Any, options: Mapping[str, Any]) -> Kind:
         text_limit=getattr(capabilities, "text_limit", None),
         max_stream_s=capabilities.max_stream_s,
         with_options=partial(_kind, type, provider),
+        inline=getattr(capabilities, "inline", False),
         per_stream_options=frozenset(provider.Options.model_fields),
     )
 

@@ -24,14 +24,22 @@ class Ear:
     """`hear` and `conceal` yield (position, frame); the caller of them feeds the stages."""
 
     __slots__ = (
-        "_decoder", "_frame_bytes", "_rest", "_silence", "concealed_ms", "concealing", "ended", "last_s", "rate_hz",
+        "_decoder", "_frame_bytes", "_silence", "concealed_ms", "concealing", "ended", "last_s", "rate_hz", "rest",
         "ring",
     )  # fmt: skip
 
-    def __init__(self, audio_in: AudioFormat, rate_hz: int, replay_s: float, now_s: float, tail_s: float = 0.0) -> None:
-        """`tail_s`: so much stays to be heard again, whatever is settled."""
+    def __init__(
+        self,
+        audio_in: AudioFormat,
+        rate_hz: int,
+        replay_s: float,
+        now_s: float,
+        tail_s: float = 0.0,
+        lent: memoryview | None = None,
+    ) -> None:
+        """`tail_s`: so much stays to be heard again, whatever is settled. `lent`: memory for the replay audio."""
         self.rate_hz = rate_hz
-        self.ring = ReplayRing(int(replay_s * rate_hz), int(tail_s * rate_hz))
+        self.ring = ReplayRing(int(replay_s * rate_hz), int(tail_s * rate_hz), lent)
         self.concealed_ms = 0.0
         self.last_s = now_s
         """Session time up to which there is audio; when it lags by `CONCEAL_AFTER_S`, silence fills in."""
@@ -41,7 +49,8 @@ class Ear:
         self._decoder = Decoder(audio_in, rate_hz)
         self._frame_bytes = rate_hz * FRAME_MS // 1000 * 2
         self._silence = bytes(self._frame_bytes)
-        self._rest = b""
+        self.rest = b""
+        """What of the caller's audio makes no whole frame yet."""
 
     def end(self, now_s: float) -> None:
         """No more audio will come."""
@@ -67,14 +76,14 @@ class Ear:
         self.last_s, self.concealing = now_s, False
         pcm = self._decoder.feed(bytes(chunk))
         size = self._frame_bytes
-        if not self._rest and len(pcm) == size:  # the usual case: one frame in, one frame out
+        if not self.rest and len(pcm) == size:  # the usual case: one frame in, one frame out
             pos = self.ring.end
             self.ring.write(pcm)
             yield pos, pcm
             return
-        pcm = self._rest + pcm
+        pcm = self.rest + pcm
         whole = len(pcm) - len(pcm) % size
-        self._rest = pcm[whole:]
+        self.rest = pcm[whole:]
         for at in range(0, whole, size):
             frame, pos = pcm[at : at + size], self.ring.end
             self.ring.write(frame)
@@ -92,8 +101,8 @@ class Ear:
     def add_silence(self) -> tuple[int, bytes]:
         """One frame of silence; what is left of the caller's last chunk comes first."""
         frame = self._silence
-        if self._rest:
-            frame, self._rest = (self._rest + self._silence)[: self._frame_bytes], b""
+        if self.rest:
+            frame, self.rest = (self.rest + self._silence)[: self._frame_bytes], b""
         pos = self.ring.end
         self.ring.write(frame)
         self.concealed_ms += FRAME_MS

@@ -22,10 +22,11 @@ from __future__ import annotations
 import sys
 from array import array
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from struct import Struct
-from typing import Final
+from typing import Any, Final
+
+import numpy as np
 
 from router.errors import LinkProtocolError
 
@@ -48,25 +49,55 @@ HEADER_BYTES: Final = _HEADER.size
 _BIG_ENDIAN = sys.byteorder == "big"
 
 
-@dataclass(slots=True)
 class AudioBatch:
     """Frames of many streams: row i is streams[i], gens[i], seqs[i], poss[i] and payload[offsets[i]:offsets[i + 1]].
 
-    `payload` views bytes that nobody changes: it may be kept.
+    `payload` views bytes that nobody changes: it may be kept. Who handles the batch frame by frame takes the lists, who
+    handles it whole the matrix; each is made when it is first asked for.
     """
 
-    streams: list[int]
-    gens: list[int]
-    """Epoch of the stream (towards a provider) or number of the reply (from it)."""
-    seqs: list[int]
-    poss: list[int]
-    """Samples before the frame."""
-    offsets: list[int]
-    """Bytes; one more than there are frames."""
-    payload: memoryview
+    __slots__ = ("_count", "_lists", "_numbers", "payload")
+
+    def __init__(self, numbers: memoryview, count: int, payload: memoryview) -> None:
+        self._numbers, self._count, self.payload = numbers, count, payload
+        self._lists: tuple[list[int], ...] | None = None
 
     def __len__(self) -> int:
-        return len(self.streams)
+        return self._count
+
+    def _columns(self) -> tuple[list[int], ...]:
+        if self._lists is None:
+            n, flat = self._count, self._numbers.tolist()
+            offsets = list(accumulate(flat[4 * n :], initial=0))
+            self._lists = (flat[:n], flat[n : 2 * n], flat[2 * n : 3 * n], flat[3 * n : 4 * n], offsets)
+        return self._lists
+
+    @property
+    def streams(self) -> list[int]:
+        return self._columns()[0]
+
+    @property
+    def gens(self) -> list[int]:
+        """Epoch of the stream (towards a provider) or number of the reply (from it)."""
+        return self._columns()[1]
+
+    @property
+    def seqs(self) -> list[int]:
+        return self._columns()[2]
+
+    @property
+    def poss(self) -> list[int]:
+        """Samples before the frame."""
+        return self._columns()[3]
+
+    @property
+    def offsets(self) -> list[int]:
+        """Bytes; one more than there are frames."""
+        return self._columns()[4]
+
+    def matrix(self) -> np.ndarray[Any, Any]:
+        """uint32, shape (5, frames): streams, gens, seqs, poss, lengths in bytes."""
+        return np.frombuffer(self._numbers, dtype=np.uint32).reshape(5, self._count)
 
     def frames(self) -> list[memoryview]:
         """The PCM of each row."""
@@ -82,12 +113,16 @@ def message(kind: int, payload: bytes = b"") -> bytes:
 class Batch:
     """What is sent in one turn of the loop, in order; `take` makes messages of it."""
 
-    __slots__ = ("_credit", "_kind", "_parts", "_payload", "_rows", "bytes")
+    __slots__ = ("_credit", "_gens", "_kind", "_lens", "_parts", "_payload", "_poss", "_seqs", "_streams", "bytes")
 
     def __init__(self) -> None:
         self._parts: list[bytes] = []
         self._kind = 0
-        self._rows: list[int] = []
+        self._streams: list[int] = []
+        self._gens: list[int] = []
+        self._seqs: list[int] = []
+        self._poss: list[int] = []
+        self._lens: list[int] = []
         self._payload: list[bytes | memoryview] = []
         self._credit: dict[int, int] = {}
         self.bytes = 0
@@ -100,7 +135,11 @@ class Batch:
         if self._kind != AUDIO:
             self._cut(AUDIO)
         n = len(pcm)
-        self._rows.extend((stream, gen, seq, pos, n))
+        self._streams.append(stream)
+        self._gens.append(gen)
+        self._seqs.append(seq)
+        self._poss.append(pos)
+        self._lens.append(n)
         self._payload.append(pcm)
         self.bytes += n
 
@@ -112,13 +151,25 @@ class Batch:
         self._emit(BITS, len(streams), columns, (bytes(bits),))
         self.bytes += 9 * len(streams)
 
+    def block(self, columns: np.ndarray[Any, Any], payload: bytes) -> None:
+        """A run of frames that is whole already: little-endian uint32 of shape (5, frames), and their PCM."""
+        self._cut(0)
+        count = columns.shape[1]
+        length = HEADER_BYTES - 4 + 20 * count + len(payload)
+        self._parts.append(b"".join((_HEADER.pack(length, AUDIO, count), columns.tobytes(), payload)))
+        self.bytes += len(payload)
+
     def credit(self, stream: int, seq: int) -> None:
         self._credit[stream] = seq
+
+    def credits(self, streams: Sequence[int], seqs: Sequence[int]) -> None:
+        self._credit.update(zip(streams, seqs, strict=True))
 
     def control(self, stream: int, body: bytes) -> None:
         if self._kind != CONTROL:
             self._cut(CONTROL)
-        self._rows.extend((stream, len(body)))
+        self._streams.append(stream)
+        self._lens.append(len(body))
         self._payload.append(body)
         self.bytes += len(body)
 
@@ -138,12 +189,14 @@ class Batch:
         before, self._kind = self._kind, kind
         if before == 0:
             return
-        rows, width = self._rows, 5 if before == AUDIO else 2
-        columns = array("I", rows[0::width])
-        for column in range(1, width):
-            columns.extend(rows[column::width])
-        self._emit(before, len(rows) // width, columns, self._payload)
-        self._rows, self._payload = [], []
+        count = len(self._streams)
+        if before == AUDIO:
+            columns = array("I", self._streams + self._gens + self._seqs + self._poss + self._lens)
+            self._gens, self._seqs, self._poss = [], [], []
+        else:
+            columns = array("I", self._streams + self._lens)
+        self._emit(before, count, columns, self._payload)
+        self._streams, self._lens, self._payload = [], [], []
 
     def _emit(self, kind: int, count: int, columns: array[int], payload: Sequence[bytes | memoryview]) -> None:
         if _BIG_ENDIAN:
@@ -205,37 +258,32 @@ class Splitter:
             raise LinkProtocolError(self.peer, f"message of {length} bytes; at most {self.max_bytes} are taken")
 
 
-def _columns(view: memoryview, count: int, width: int, peer: str) -> tuple[list[int], memoryview]:
-    """`width` columns as one flat list, column after column, and the payload behind them."""
+def _columns(view: memoryview, count: int, width: int, peer: str) -> tuple[memoryview, memoryview]:
+    """`width` columns as one flat view of numbers, column after column, and the payload behind them."""
     n = 4 * width * count
     if n > len(view):
         raise LinkProtocolError(peer, f"{count} rows of {width} numbers in a message of {len(view)} bytes")
     if _BIG_ENDIAN:
         numbers = array("I", view[:n])
         numbers.byteswap()
-        return numbers.tolist(), view[n:]
-    return view[:n].cast("I").tolist(), view[n:]
+        return memoryview(numbers), view[n:]
+    return view[:n].cast("I"), view[n:]
 
 
 def decode_audio(view: memoryview, count: int, peer: str = "?") -> AudioBatch:
     """The batch of an AUDIO message. Raises LinkProtocolError where lengths and payload do not agree."""
-    flat, payload = _columns(view, count, 5, peer)
-    offsets = list(accumulate(flat[4 * count :], initial=0))
-    if offsets[-1] != len(payload):
-        raise LinkProtocolError(peer, f"audio of {offsets[-1]} bytes announced, {len(payload)} came")
-    return AudioBatch(
-        flat[:count],
-        flat[count : 2 * count],
-        flat[2 * count : 3 * count],
-        flat[3 * count : 4 * count],
-        offsets,
-        payload,
-    )
+    numbers, payload = _columns(view, count, 5, peer)
+    lengths = numbers[4 * count :]
+    announced = sum(lengths) if count < 64 else int(np.frombuffer(lengths, dtype=np.uint32).sum(dtype=np.uint64))
+    if announced != len(payload):
+        raise LinkProtocolError(peer, f"audio of {announced} bytes announced, {len(payload)} came")
+    return AudioBatch(numbers, count, payload)
 
 
 def decode_bits(view: memoryview, count: int, peer: str = "?") -> tuple[list[int], list[int], bytes]:
     """streams, poss, verdicts of a BITS message."""
-    flat, payload = _columns(view, count, 2, peer)
+    numbers, payload = _columns(view, count, 2, peer)
+    flat = numbers.tolist()
     if len(payload) != count:
         raise LinkProtocolError(peer, f"{count} verdicts announced, {len(payload)} came")
     return flat[:count], flat[count:], bytes(payload)
@@ -243,7 +291,8 @@ def decode_bits(view: memoryview, count: int, peer: str = "?") -> tuple[list[int
 
 def decode_credit(view: memoryview, count: int, peer: str = "?") -> tuple[list[int], list[int]]:
     """streams, seqs of a CREDIT message."""
-    flat, payload = _columns(view, count, 2, peer)
+    numbers, payload = _columns(view, count, 2, peer)
+    flat = numbers.tolist()
     if len(payload):
         raise LinkProtocolError(peer, f"credit with {len(payload)} bytes too many")
     return flat[:count], flat[count:]
@@ -251,7 +300,8 @@ def decode_credit(view: memoryview, count: int, peer: str = "?") -> tuple[list[i
 
 def decode_control(view: memoryview, count: int, peer: str = "?") -> list[tuple[int, memoryview]]:
     """(stream, body) of each row of a CONTROL message, in order."""
-    flat, payload = _columns(view, count, 2, peer)
+    numbers, payload = _columns(view, count, 2, peer)
+    flat = numbers.tolist()
     offsets = list(accumulate(flat[count:], initial=0))
     if offsets[-1] != len(payload):
         raise LinkProtocolError(peer, f"control of {offsets[-1]} bytes announced, {len(payload)} came")

@@ -18,9 +18,10 @@ import asyncio
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 import msgspec
+import numpy as np
 
 from actors import link_codec as codec
 from actors.link_auth import MAX_HANDSHAKE_BYTES, Acceptor, Dialer, Role, refusal
@@ -148,6 +149,20 @@ class Link(asyncio.Protocol):
         if batch.bytes > self._flush_bytes:
             self._flush()
 
+    def send_audio_block(self, columns: np.ndarray[Any, Any], pcm: bytes) -> None:
+        """Many frames at once: uint32 of shape (5, frames), streams, gens, seqs, poss and lengths, and their PCM."""
+        if self._paused:
+            at = 0
+            for stream, gen, seq, pos, n in columns.T.tolist():
+                self._backlog.audio(stream, gen, seq, pos, pcm[at : at + n])
+                at += n
+            return
+        self._batch.block(columns, pcm)
+        if not self._flush_due:
+            self._flush_soon()
+        if self._batch.bytes > self._flush_bytes:
+            self._flush()
+
     def send_bits(
         self, streams: Sequence[int], poss: Sequence[int], bits: Sequence[int] | Sequence[bool] | bytes
     ) -> None:
@@ -161,6 +176,15 @@ class Link(asyncio.Protocol):
     def send_credit(self, stream: int, seq: int) -> None:
         """Audio of `stream` up to `seq` left the queue here. Leaves after everything else of this turn."""
         (self._backlog if self._paused else self._batch).credit(stream, seq)
+        self._flush_soon()
+
+    def send_credits(self, streams: Sequence[int], seqs: Sequence[int]) -> None:
+        """As `send_credit`, for many streams."""
+        if self._paused:
+            for stream, seq in zip(streams, seqs, strict=True):
+                self._backlog.credit(stream, seq)
+        else:
+            self._batch.credits(streams, seqs)
         self._flush_soon()
 
     def send(self, stream: int, body: msgspec.Struct) -> None:

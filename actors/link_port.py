@@ -48,20 +48,20 @@ class LinkPort:
     """One stream; made by `ProviderLinks.open`. Fulfils `ports.Port`."""
 
     __slots__ = (
-        "_ack", "_closed", "_draining", "_fence", "_kept", "_lens", "_op", "_peer", "_seq", "_sink",
-        "_stream", "dropped", "epoch", "provider", "rate_hz", "unaccepted",
+        "_bound", "_closed", "_draining", "_fence", "_frame", "_kept", "_op", "_peer", "_sink", "accepted",
+        "dropped", "epoch", "provider", "rate_hz", "sent", "stream",
     )  # fmt: skip
 
     def __init__(self, provider: str, peer: _Peer, stream: int, spec: StreamSpec, op: wire.OpenStream, sink: PortSink):
         self.provider, self.epoch, self.rate_hz = provider, spec.epoch, spec.rate_hz
-        self.unaccepted = 0
-        """Samples sent, or kept, that have not left the receiver's queue."""
+        self.sent = self.accepted = 0
+        """Samples sent, or kept, on this stream so far (a frame's number on the link), and those that left the
+        receiver's queue."""
         self.dropped = 0
         """Frames not sent, because nothing was accepted for too long or the link took too long."""
-        self._peer, self._stream, self._op, self._sink = peer, stream, op, sink
-        self._seq = 0
-        self._ack = 0
-        self._lens: deque[int] = deque()
+        self._peer, self.stream, self._op, self._sink = peer, stream, op, sink
+        self._bound = int(UNACCEPTED_MAX_S * spec.rate_hz)
+        self._frame = spec.rate_hz // 50
         self._kept: deque[tuple[int, bytes] | wire.StageOp] = deque()
         self._fence = Fence()
         self._closed = self._draining = False
@@ -73,14 +73,22 @@ class LinkPort:
         if link is None:
             self._keep((pos, bytes(pcm)))
             return
-        n = len(pcm) >> 1
-        if self.unaccepted + n > UNACCEPTED_MAX_S * self.rate_hz:
+        sent = self.sent + (len(pcm) >> 1)
+        if sent - self.accepted > self._bound:
             self.dropped += 1
             return
-        self._seq += 1
-        self.unaccepted += n
-        self._lens.append(n)
-        link.send_audio(self._stream, self.epoch, self._seq, pos, pcm)
+        self.sent = sent
+        link.send_audio(self.stream, self.epoch, sent & 0xFFFFFFFF, pos, pcm)
+
+    @property
+    def link(self) -> Link | None:
+        """None while it is dialled, and for a stream that takes nothing more."""
+        return None if self._closed or self._draining else self._peer.link
+
+    @property
+    def unaccepted(self) -> int:
+        """Samples sent, or kept, that have not left the receiver's queue."""
+        return self.sent - self.accepted
 
     def send(self, op: wire.StageOp) -> None:
         if self._closed:
@@ -91,7 +99,7 @@ class LinkPort:
             self._keep(op)
             return
         try:
-            link.send(self._stream, op)
+            link.send(self.stream, op)
         except LinkProtocolError as error:  # a history or a text longer than any bound: this stream's fault alone
             self._peer.soon(self, Fault(kind="protocol", detail=error.detail))
 
@@ -102,21 +110,20 @@ class LinkPort:
         link = self._peer.link
         self._closed, self._draining = not drain, True
         self._kept.clear()
-        self._lens.clear()
-        self.unaccepted = 0
+        self.accepted = self.sent
         if link is None or not drain:
             self._closed = True
-            self._peer.ports.pop(self._stream, None)
+            self._peer.ports.pop(self.stream, None)
         if link is not None and not link.closed:
-            link.send(self._stream, wire.CloseStream(drain=drain))
+            link.send(self.stream, wire.CloseStream(drain=drain))
 
     # -- told by the peer
 
     def begin(self, link: Link) -> None:
         """The link is there: open the stream, then everything that was kept, in order."""
-        link.send(self._stream, self._op)
+        link.send(self.stream, self._op)
         kept, self._kept = self._kept, deque()
-        self.unaccepted = 0
+        self.sent = self.accepted = 0
         for thing in kept:
             if isinstance(thing, tuple):
                 self.audio(*thing)
@@ -138,16 +145,13 @@ class LinkPort:
 
     def verdict(self, pos: int, voiced: int) -> None:
         """A verdict is its frame's credit too: it left the queue."""
-        if self._lens:
-            self.unaccepted -= self._lens.popleft()
-            self._ack += 1
+        self.accepted += self._frame
         self._sink.on_voiced(self, pos, voiced != 0)
 
     def credit(self, seq: int) -> None:
-        lens = self._lens
-        while self._ack < seq and lens:
-            self.unaccepted -= lens.popleft()
-            self._ack += 1
+        newly = (seq - self.accepted) & 0xFFFFFFFF
+        if newly < 1 << 31:  # else it is older than one that came before
+            self.accepted += newly
         self._sink.on_accepted(self)
 
     def fault(self, kind: FaultKind, detail: str) -> None:
@@ -159,7 +163,7 @@ class LinkPort:
     def _keep(self, thing: tuple[int, bytes] | wire.StageOp) -> None:
         """While the link is dialled: the oldest audio goes first when the bound is reached; ops are few and stay."""
         if isinstance(thing, tuple):
-            self.unaccepted += len(thing[1]) >> 1
+            self.sent += len(thing[1]) >> 1
         self._kept.append(thing)
         if len(self._kept) > _KEPT_MAX:
             at = next((i for i, kept in enumerate(self._kept) if isinstance(kept, tuple)), 0)
@@ -167,7 +171,7 @@ class LinkPort:
             del self._kept[at]
             self.dropped += 1
             if isinstance(gone, tuple):
-                self.unaccepted -= len(gone[1]) >> 1
+                self.accepted += len(gone[1]) >> 1
 
 
 class _Peer:

@@ -77,18 +77,23 @@ class Listening:
         if not self._finalize_sent:
             self._finalize()
 
-    def voiced(self, pos: int, voiced: bool) -> None:
-        """A verdict of the VAD on the frame that ends at `pos` (of its own clock)."""
+    def voiced(self, pos: int, voiced: bool) -> bool:
+        """A verdict of the VAD on the frame that ends at `pos` (of its own clock). True: the law was told of it."""
         assert self.vad is not None
         end = self.vad.to_ear(pos)
         self.vad_pos = end
         change = self.gate.frame(end, voiced)
-        if change is None:
-            if voiced and self.law.resume_pending:
-                self._obey(self.law.voiced(end / self.ear.rate_hz))
-            return
+        if change is None and not (voiced and self.law.resume_pending):
+            return False
+        self.verdict(end, change)
+        return True
+
+    def verdict(self, end: int, change: bool | None) -> None:
+        """What the gate made of a verdict: speech started (True), stopped, or (None) a voiced frame that counts."""
         rate, at_s = self.ear.rate_hz, self.ear.at_s
-        if change:
+        if change is None:
+            self._obey(self.law.voiced(end / rate))
+        elif change:
             self._obey(self.law.speech_started(at_s, self.gate.began / rate, self._heard_ms()))
         else:
             self._obey(self.law.speech_stopped(at_s, self.gate.last_voiced / rate))

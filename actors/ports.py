@@ -9,11 +9,13 @@ Order    events reach the sink in the order in which the provider emitted them; 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
+from msgspec import structs
+
 from actors import wire
-from actors.providers.interface import Fault, ProviderEvent, Ready, Refused, StreamSpec, ToolOutcome
+from actors.providers.interface import Assess, Fault, ProviderEvent, Ready, Refused, StreamSpec, ToolOutcome
 from router.errors import LawError, ProviderError
 
 if TYPE_CHECKING:
@@ -118,6 +120,8 @@ class LocalPort:
         self._object, self._stage, self._spec, self._sink, self._tasks = provider, stage, spec, sink, tasks
         self._tools = tools
         self._stream: Any = None
+        self.served, self.number = provider, spec.stream
+        """The provider object, and this stream's number in it."""
         self._closed = False
         self._kept: list[tuple[int, bytes] | wire.StageOp] = []
         self._batch_stage = stage in ("vad", "turn")
@@ -135,8 +139,12 @@ class LocalPort:
         if self._closed:
             return
         if self._stage == "vad":
-            verdict = self._object.classify((self._spec.stream,), (pcm,))[0]
-            self._sink.on_voiced(self, pos + len(pcm) // 2, bool(verdict))
+            try:
+                verdict = bool(self._object.classify((self.number,), (pcm,))[0])
+            except Exception as error:
+                self.fail(error)
+            else:
+                self._sink.on_voiced(self, pos + len(pcm) // 2, verdict)
         elif self._stream is None:
             self._keep((pos, bytes(pcm)))
         else:
@@ -146,7 +154,7 @@ class LocalPort:
         if self._closed:
             return
         if isinstance(op, wire.TurnAssess):
-            for answer in self._object.assess((op.question,)):
+            for answer in self._assess(op.question):
                 asyncio.get_running_loop().call_soon(self._emit, answer)
         elif isinstance(op, wire.ToolRun):
             self._tasks.create_task(self._run_tool(op))
@@ -156,6 +164,14 @@ class LocalPort:
             self._keep(op)
         else:
             self._apply(op)
+
+    def _assess(self, question: Assess) -> Sequence[ProviderEvent]:
+        try:
+            answers: Sequence[ProviderEvent] = self._object.assess((structs.replace(question, stream=self.number),))
+        except Exception as error:
+            self.fail(error)
+            return ()
+        return answers
 
     def close(self, *, drain: bool = False) -> None:
         if self._closed:
@@ -167,6 +183,11 @@ class LocalPort:
             self._object.detach(self._spec.stream)
         elif self._stream is not None:
             self._tasks.create_task(self._close(self._stream, drain))
+
+    def fail(self, error: Exception) -> None:
+        """The provider raised: its stream is of no more use, the session is. Its text stays here."""
+        fault = Fault(kind="protocol", detail=f"{type(error).__name__} in the provider")
+        asyncio.get_running_loop().call_soon(self._emit, fault)
 
     def _keep(self, thing: tuple[int, bytes] | wire.StageOp) -> None:
         if len(self._kept) >= _OPEN_OPS_MAX:

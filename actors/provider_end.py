@@ -36,14 +36,15 @@ class HostEnd:
         if host.stage == "vad":
             host.classify(link, batch, streams)
             return
-        payload, offsets, gens, poss = batch.payload, batch.offsets, batch.gens, batch.poss
+        pcm, offsets = bytes(batch.payload), batch.offsets
+        gens, seqs, poss = batch.gens, batch.seqs, batch.poss
         for i, number in enumerate(batch.streams):
             stream = streams.get(number)
             if stream is None or stream.epoch != gens[i]:
                 host.stale += 1
                 continue
             try:
-                stream.audio(batch.seqs[i], poss[i], payload[offsets[i] : offsets[i + 1]])
+                stream.audio(seqs[i], poss[i], pcm[offsets[i] : offsets[i + 1]])
             except Exception as error:
                 host.fail(stream, error)
 

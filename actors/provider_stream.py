@@ -76,12 +76,12 @@ class HostedStream:
         if not self.closed:
             self.link.send(self.number, fault)
 
-    def audio(self, seq: int, pos: int, pcm: memoryview) -> None:
+    def audio(self, seq: int, pos: int, pcm: bytes) -> None:
         """A frame. Raises whatever the provider raises."""
         if self.provided is None:
-            self._keep(seq, pos, bytes(pcm))
+            self._keep(seq, pos, pcm)
             return
-        self.provided.audio(pos, bytes(pcm))
+        self.provided.audio(pos, pcm)
         self._seq = seq
         self._unacked_bytes += len(pcm)
         if self._unacked_bytes >= self._ack_bytes:
@@ -105,7 +105,7 @@ class HostedStream:
         kept, self._kept, self._kept_bytes = self._kept, deque(), 0
         for thing in kept:
             if isinstance(thing, tuple):
-                self.audio(thing[0], thing[1], memoryview(thing[2]))
+                self.audio(*thing)
             else:
                 self._apply(thing)
 

@@ -20,11 +20,12 @@ __all__ = ["ReplayRing"]
 class ReplayRing:
     """Audio from `start` to `end`, and before it what is settled and kept."""
 
-    __slots__ = ("_bound", "_data", "_oldest", "_tail", "dropped", "end", "start")
+    __slots__ = ("_bound", "_data", "_lent", "_oldest", "_tail", "dropped", "end", "start")
 
-    def __init__(self, bound_samples: int, tail: int = 0) -> None:
+    def __init__(self, bound_samples: int, tail: int = 0, lent: memoryview | None = None) -> None:
         self._bound = max(bound_samples, tail) * 2
-        self._data = bytearray(min(self._bound, 65_536))
+        self._lent = lent if lent is not None and len(lent) <= self._bound else None
+        self._data: bytearray | memoryview = bytearray(min(self._bound, 65_536)) if self._lent is None else self._lent
         self._tail = tail
         self._oldest = self.start = self.end = 0
         self.dropped = 0
@@ -51,18 +52,36 @@ class ReplayRing:
         while wanted < kept + size and wanted < self._bound:
             wanted = min(wanted * 2, self._bound)
         if wanted != capacity:
-            audio = self.recent(self._oldest, self.end)
-            self._data = bytearray(wanted)
-            at = self._oldest * 2 % wanted
-            first = min(kept, wanted - at)
-            self._data[at : at + first] = audio[:first]
-            self._data[: kept - first] = audio[first:]
+            self._move(bytearray(wanted))
         over = kept + size - wanted
         if over > 0:
             self._oldest += over // 2
             self.dropped += max(0, self._oldest - self.start)
             self.start = max(self.start, self._oldest)
         return wanted
+
+    @property
+    def is_lent(self) -> bool:
+        """The audio lies in the memory that was lent; once that had no room, the ring has its own, until it is home."""
+        lent = self._lent
+        if lent is not None and self._data is not lent and 4 * (self.end - self._oldest) < len(lent):
+            self._move(lent)
+        return self._data is self._lent
+
+    @property
+    def room_end(self) -> int:
+        """Up to here the buffer takes audio before anything that is kept would have to go."""
+        self._forget()
+        return self._oldest + len(self._data) // 2
+
+    def _move(self, to: bytearray | memoryview) -> None:
+        """The audio that is kept, into another buffer."""
+        kept, audio = 2 * (self.end - self._oldest), self.recent(self._oldest, self.end)
+        self._data = to
+        at = self._oldest * 2 % len(to)
+        first = min(kept, len(to) - at)
+        to[at : at + first] = audio[:first]
+        to[: kept - first] = audio[first:]
 
     def read(self, begin: int, end: int) -> bytes:
         """Samples `begin..end`, cut to what is not settled."""

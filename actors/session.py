@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from actors import events as ev
 from actors import turn_table as law
@@ -39,6 +39,9 @@ from actors.turn_tail import TAIL_S, turn_tail
 from actors.wording import Heard, Wording
 from router.plan import Candidate, RoutePlan, Stage
 
+if TYPE_CHECKING:
+    from actors.lanes import Lane
+
 __all__ = ["FALLBACKS", "Mode", "Outlet", "VoiceSession"]
 
 Mode = Literal["live", "file", "lockstep"]
@@ -49,6 +52,8 @@ _MODEL_END_S = 1.5  # silence a speech-to-speech model is given after the input 
 _MODEL_END_MAX_S = 10.0
 _KEEP_QUIET_S = 5.0
 """Audio kept for replay while nobody speaks: many vendors give no final for silence, so it would fill the ring."""
+_LET_GO_S = 1.0  # audio that nobody wants any more is let go of so often, and a session looked at
+_NEVER = 2**62
 _LOCKSTEP_BURST = 50  # frames of silence at once, so that a host's loop is not kept
 
 
@@ -87,17 +92,25 @@ class VoiceSession:
         mode: Mode = "live",
         trace: str | None = None,
         observer: Observer = ignore,
+        ring: memoryview | None = None,
     ) -> None:
         self.session_id, self.plan, self.mode = session_id, plan, mode
         self.audio_in = audio_in or AudioFormat()
         self.audio_out = audio_out or self.audio_in
         self.closed = self.opened = False
         self.attached = True
-        self.wake_s = 0.0
+        self.wake_s = self._duties_s = 0.0
+        self.due_pos = 0
+        """Media position, in samples of the ear, at which the law wants to be asked again."""
+        self.wants_voiced = False
+        """Each voiced frame counts: a held reply waits to be confirmed dead."""
         self._outlet, self._clock, self._trace, self._observer = outlet, clock, trace, observer
         self._started_s = clock()
         self._capabilities, self._connector = capabilities, connector
         self._options = StageOptions(capabilities)
+        self._ring = ring
+        self.lane: Lane | None = None
+        """While it is in step with its caller, in the table of its host: see `lanes.py`."""
         self._n = 0
         self._orders: deque[law.Order] = deque()
         self._obeying = self._stepping = False
@@ -134,7 +147,7 @@ class VoiceSession:
         rate_hz = main.rates_hz[0] if main.rates_hz else 16_000
         listens = any(getattr(self._capabilities(c), "needs_audio", False) for c in stages.get("turn", ()))
         tail_s = TAIL_S if listens else 0.0
-        self.ear = Ear(self.audio_in, rate_hz, self.plan.settings.replay_s, self._clock(), tail_s)
+        self.ear = Ear(self.audio_in, rate_hz, self.plan.settings.replay_s, self._clock(), tail_s, self._ring)
         self.law = TurnLaw(self.plan.settings, authority="s2s" if self.is_model else "local")
         self._listen = Listening(
             self.plan.settings, self.law, self.ear, self.slots.get("vad"), words, self.obey, self._heard_ms, self._clock
@@ -159,6 +172,7 @@ class VoiceSession:
         self._listen.final_p99_s = getattr(self._capabilities(words.candidate), "final_p99_s", 1.0)
 
     def _spec(self, slot: StageSlot, candidate: Candidate) -> pi.StreamSpec:
+        self._leave_lane()
         rates = self._capabilities(candidate).rates_hz
         rate_hz = self.ear.rate_hz if not rates or (self.ear.rate_hz in rates and slot.stage != "tts") else rates[0]
         pos, ring = 0, self.ear.ring
@@ -174,11 +188,20 @@ class VoiceSession:
 
     # ---------------------------------------------------------------------------------------------- from the host
 
+    @property
+    def is_straight(self) -> bool:
+        """A frame of this caller may go straight to the stages: it is live, and everybody is here."""
+        return self.opened and self.mode == "live" and self.attached and not (self.closed or self.ear.ended)
+
+    @property
+    def listening(self) -> Listening:
+        return self._listen
+
     def start(self) -> None:
         """Open the stages; `session.opened` follows when each has a ready candidate."""
         for slot in self.slots.values():
             slot.open()
-        self._step()
+        self.step()
 
     def caller_audio(self, chunk: bytes | memoryview) -> None:
         """Audio in the caller's format, any chunking. Raises AudioError for what cannot be taken."""
@@ -188,21 +211,36 @@ class VoiceSession:
         for pos, frame in self.ear.hear(chunk, self._clock()):
             listen.frame(pos, frame)
         if listen.words.sent < self.ear.pos:
-            self.wake_s = 0.0
-        self._step()
+            self._wake()
+        if self.mode != "live" or self.ear.pos >= self.due_pos:
+            self.step()
+        else:
+            self._outlet.accept()
+
+    def verdict(self, end: int, change: bool | None) -> None:
+        """A verdict of a voice detector in this process that changes something, on the frame that ends at `end`."""
+        self._listen.verdict(end, change)
+        self.step()
 
     def caller_op(self, op: ev.Op) -> None:
         handler = _OPS.get(type(op))
         if handler is not None and not self.closed:
+            self._sync()
             handler(self, op)
-            self._step()
+            self.step()
 
     def tick(self) -> None:
         """Time has passed: silence for a mute caller, pacing, deadlines. Sets the next `wake_s`."""
         if self.closed:
             return
         now_s = self._clock()
-        if self.opened and self.mode != "lockstep" and (self.mode == "live" or self.ear.ended):
+        self._sync()
+        mute = self._is_mute(now_s)
+        if now_s < self._duties_s and not mute:
+            self._keep_pace(now_s)
+            return
+        if mute:
+            self._leave_lane()
             for pos, frame in self.ear.conceal(now_s):
                 self._listen.frame(pos, frame)
         for slot in tuple(self.slots.values()):
@@ -213,27 +251,47 @@ class VoiceSession:
         lull = self._listen.lull
         if lull is not None and self.opened and self.mode != "lockstep":
             lull.tick(now_s, attached=self.attached, idle=self._listen.is_idle)
-        self._step()
+        self.step()
+        self._duties_s = self._next_duty(now_s)
         self._set_wake(now_s)
+
+    def _keep_pace(self, now_s: float) -> None:
+        """Nothing is due but the next piece of the reply."""
+        reply = self._speak.current
+        if reply is not None:
+            self._speak.speak()
+            if self._speak.current is not reply:
+                self.step()
+                return
+        self._set_wake(now_s)
+
+    @property
+    def _may_conceal(self) -> bool:
+        return self.opened and self.mode != "lockstep" and (self.mode == "live" or self.ear.ended)
+
+    def _is_mute(self, now_s: float) -> bool:
+        return self.ear.concealing or (self._may_conceal and now_s - self.ear.last_s >= CONCEAL_AFTER_S - 1e-6)
 
     def detach(self) -> None:
         """The caller's connection broke: the reply stops where it is until somebody comes back."""
+        self._leave_lane()
         self.attached = False
         self._speak.detach()
         self._close_due_s = self._clock() + self.plan.settings.resume_s
-        self.wake_s = 0.0
+        self._wake()
 
     def attach(self) -> None:
         """The caller is here again."""
         self.attached = True
         self._close_due_s = None
         self._speak.attach()
-        self._step()
+        self.step()
 
     def close(self, reason: ev.CloseReason) -> None:
         """End now."""
         if self.closed or self._ending:
             return
+        self._leave_lane()
         self._ending = True  # what is told on the way may not end it again
         self.law.closing()
         if self._speak.current is not None and self.law.current is not None:
@@ -281,7 +339,7 @@ class VoiceSession:
             if slot.epoch == epoch:
                 self.stage_event(slot, event)
 
-    def _step(self) -> None:
+    def step(self) -> None:
         """After anything happened: what is due by media time, what may leave, who may speak next."""
         if self._stepping or self.closed:
             return
@@ -297,10 +355,29 @@ class VoiceSession:
             self._stepping = False
         if self.closed:
             return
-        if self._speak.current is not None:
-            self.wake_s = 0.0
+        self._wake()
+        self._note_due()
+        if self.lane is not None:
+            self.lane.limit()
         if self._accepts():
             self._outlet.accept()
+
+    def _sync(self) -> None:
+        if self.lane is not None:
+            self.lane.sync()
+
+    def _leave_lane(self) -> None:
+        """Audio, or who gets it, moves another way than frame by frame."""
+        if self.lane is not None:
+            self.lane.leave()
+
+    def _note_due(self) -> None:
+        """What a frame is looked at for: nothing else of a session moves with the media position."""
+        due_s = self.law.due_s
+        if self._input_end_at_s is not None:
+            due_s = self._input_end_at_s if due_s is None else min(due_s, self._input_end_at_s)
+        self.due_pos = _NEVER if due_s is None else int(due_s * self.ear.rate_hz)
+        self.wants_voiced = self.law.resume_pending
 
     def _advance(self) -> None:
         at_s = self.ear.at_s
@@ -338,7 +415,12 @@ class VoiceSession:
             return not self._awaits()
         return self._listen.words.lag < self.ear.rate_hz  # a second behind: a file waits
 
-    def _set_wake(self, now_s: float) -> None:
+    def _wake(self) -> None:
+        """Something may be due that was not: look at everything with the host's next tick."""
+        self.wake_s = self._duties_s = 0.0
+
+    def _next_duty(self, now_s: float) -> float:
+        """When something other than the pace of the reply or a mute caller wants a tick."""
         dues = [slot.due_s for slot in self.slots.values()]
         dues += [self._listen.final_due_s, self._close_due_s, self._assess_due_s, self._speak.agent_due_s]
         dues += [
@@ -346,20 +428,26 @@ class VoiceSession:
             self._speak.answer_due_s,
             self._speak.model.due_s if self._speak.model else None,
         ]
-        reply = self._speak.current
-        if reply is not None:
-            dues += [reply.voice_due_s, reply.context_due_s]
-            if self.mode != "lockstep":
-                dues.append(reply.mouth.due_s(now_s))
-        if self.opened and (self.mode == "live" or self.ear.ended):
-            dues.append(now_s if self.ear.concealing else self.ear.last_s + CONCEAL_AFTER_S)
         if self._listen.lull is not None:
             dues.append(self._listen.lull.due_s)
+        if self._speak.current is not None:
+            dues += [self._speak.current.voice_due_s, self._speak.current.context_due_s]
         if self._listen.words.lag:
             dues.append(now_s + 0.1)
         if self._dropped:
             dues.append(self._dropped_since_s + 1.0)
-        self.wake_s = min((d for d in dues if d is not None), default=now_s + 1.0)
+        return min((d for d in dues if d is not None), default=now_s + _LET_GO_S)
+
+    def _set_wake(self, now_s: float) -> None:
+        wake_s = min(self._duties_s, now_s + _LET_GO_S)
+        reply = self._speak.current
+        if reply is not None and self.mode != "lockstep":
+            due_s = reply.mouth.due_s(now_s)
+            if due_s is not None:
+                wake_s = min(wake_s, due_s)
+        if self._may_conceal and self.lane is None:  # else the host sees who falls mute
+            wake_s = min(wake_s, now_s if self.ear.concealing else self.ear.last_s + CONCEAL_AFTER_S)
+        self.wake_s = wake_s
 
     def _deadlines(self, now_s: float) -> None:
         listen, speak = self._listen, self._speak
@@ -478,6 +566,7 @@ class VoiceSession:
     # ------------------------------------------------------------------------------------------- from the stages
 
     def stage_ready(self, slot: StageSlot) -> None:
+        self._leave_lane()
         self._listen.pump()
         if slot.stage in ("stt", "s2s"):
             self._hearing, self._heard_since_s = True, self.ear.at_s if self.opened else 0.0
@@ -501,8 +590,8 @@ class VoiceSession:
             self._model.again()
         elif self.opened and slot.stage == "stt":
             self._set_authority()
-        self.wake_s = 0.0
-        self._step()
+        self._wake()
+        self.step()
 
     def _set_authority(self) -> None:
         """A vendor that ends turns may; when it is replaced by one that does not, somebody else must."""
@@ -511,19 +600,19 @@ class VoiceSession:
             self.obey(self.law.set_authority("stt" if turns else "local", self.ear.at_s))
 
     def stage_voiced(self, pos: int, voiced: bool) -> None:
-        self._listen.voiced(pos, voiced)
-        if self.mode == "lockstep":
-            self._step()
+        if self._listen.voiced(pos, voiced) or self.mode == "lockstep":
+            self.step()
 
     def stage_accepted(self, slot: StageSlot) -> None:
         if self._listen.words.lag:
             self._listen.pump()
         if self.mode != "live":
-            self._step()
+            self.step()
 
     def stage_event(self, slot: StageSlot, event: pi.ProviderEvent) -> None:
         if self.closed:
             return
+        self._sync()
         if self._obeying:  # a provider in this process answers at once: its answer waits until the orders are done
             self._later.append((slot, slot.epoch, event))
             return
@@ -545,9 +634,10 @@ class VoiceSession:
         elif slot.stage == "turn" and isinstance(event, pi.Assessment):
             self._assess_due_s = None
             self.obey(self.law.assessed(event.utt, event.p_complete, event.wait_s, self.ear.at_s))
-        self._step()
+        self.step()
 
     def stage_changed(self, slot: StageSlot, before: str, why: str) -> None:
+        self._leave_lane()
         self.emit(ev.ProviderChanged, stage=slot.stage, before=before, after=slot.provider, why=why)
         if slot.stage in FALLBACKS and slot.candidate.type == FALLBACKS[slot.stage]:
             self.emit(ev.Degraded, stage=slot.stage, detail=f"every candidate failed; {slot.provider} stands in")
@@ -572,7 +662,7 @@ class VoiceSession:
             self._assess_due_s = None
         elif slot.stage == "s2s" and self.opened:
             self._tell_history(slot)
-        self.wake_s = 0.0
+        self._wake()
 
     def _tell_history(self, slot: StageSlot) -> None:
         """The next model knows what was said: the history as text."""
@@ -584,6 +674,7 @@ class VoiceSession:
             slot.send(wire.S2sInject(role=item.role if item.role != "tool" else "system", text=as_text(item)))
 
     def stage_exhausted(self, slot: StageSlot, fault: pi.Fault) -> None:
+        self._leave_lane()
         if slot.stage in FALLBACKS and self.opened:
             self._assess_due_s = None
             return  # without a turn detector the default wait holds
@@ -592,7 +683,7 @@ class VoiceSession:
             retry_after=fault.retry_after_s,
         )  # fmt: skip
         self._failing = "error" if self.opened else "open_failed"
-        self.wake_s = 0.0
+        self._wake()
 
     def _stt_event(self, slot: StageSlot, event: pi.ProviderEvent) -> None:
         at_s = self.ear.at_s
@@ -756,8 +847,9 @@ class VoiceSession:
         if self._end_asked:
             return  # said again by a caller that came back
         self._end_asked = True
+        self._leave_lane()
         self.ear.end(self._clock())
-        self.wake_s = 0.0
+        self._wake()
         if self.opened:
             self._end_turns()
 
@@ -789,7 +881,7 @@ class VoiceSession:
         self._closing = True
         self._close_due_s = self._clock() + 5.0
         self._listen.finalize(self.law.utt)
-        self.wake_s = 0.0
+        self._wake()
 
     def _interrupt(self, op: ev.Op) -> None:
         self.obey(self.law.interrupt(self.ear.at_s))

@@ -27,11 +27,12 @@ import msgspec
 
 from actors import events as ev
 from actors import observe, wire
+from actors.caller_end import CallerEnd
 from actors.formats import FRAME_MS
 from actors.grant import GRANT_TTL_S, LEEWAY_S, verify
 from actors.lag import LagMonitor
+from actors.lanes import Lanes
 from actors.link import LinkServer, serve
-from actors.link_codec import AudioBatch
 from actors.link_end import Handler, Link
 from actors.link_port import ProviderLinks
 from actors.logs import get_logger
@@ -40,7 +41,7 @@ from actors.providers.registry import find
 from actors.session_seat import Seat
 from actors.task_home import TaskHome
 from actors.worker import RouterDoor
-from router.errors import AudioError, ConfigError, LinkAuthError, LinkError, LinkProtocolError
+from router.errors import AudioError, ConfigError, LinkAuthError
 from router.plan import Candidate
 
 __all__ = ["SessionHost", "SessionHostStatistics"]
@@ -83,6 +84,7 @@ class SessionHost:
         self.name = name
         self.observer: observe.Observer = _ToHere()
         self.tasks = TaskHome(name)
+        self.lanes: Lanes
         self.links: ProviderLinks
         self.clock: Callable[[], float]
         self.attached = self.denied = self.failed_sessions = self.frames = self.stale_frames = 0
@@ -91,7 +93,7 @@ class SessionHost:
         self._by_token: dict[bytes, Seat] = {}
         self._ends: dict[Link, CallerEnd] = {}
         self._spent: dict[bytes, float] = {}
-        self._fallbacks: dict[str, Any] = {}
+        self._inline: dict[str, Any] = {}
         self._local_streams = 0
         self._server: LinkServer | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -117,6 +119,7 @@ class SessionHost:
         """Serve callers and the router. `records_path`: a file that gets one JSON line for each call."""
         loop = asyncio.get_running_loop()
         self.clock, self._key = loop.time, key
+        self.lanes = Lanes(max_sessions, self.failed)
         await self.tasks.open()
         self.links = ProviderLinks(key, self.tasks.group)
         if records_path is not None:
@@ -160,6 +163,8 @@ class SessionHost:
         now_s = loop.time()
         self._lag.tick(now_s)
         self._door.tick(now_s)
+        for lane in self.lanes.mute(now_s):
+            self.guard(lane.seat, lane.seat.session.tick)
         for seat in tuple(self._seats.values()):
             if seat.session.wake_s <= now_s:
                 self.guard(seat, seat.session.tick)
@@ -213,7 +218,7 @@ class SessionHost:
         if not link.admit(stream):
             self._deny(link, stream, "capacity", "this connection carries as many sessions as it may")
             return
-        end.seats[stream] = seat
+        end.seat(stream, seat)
         again = seat.grant.session_id in self._seats
         seat.sit(link, stream, attach)
         if again:
@@ -257,7 +262,7 @@ class SessionHost:
         """Another connection took this session over, or it has ended."""
         end = self._ends.get(link)
         if end is not None:
-            end.seats.pop(stream, None)
+            end.leave(stream)
         link.release(stream)
 
     def lost(self, link: Link) -> None:
@@ -272,11 +277,11 @@ class SessionHost:
         capabilities: Capabilities = find(candidate.type).capabilities(candidate.options)
         return capabilities
 
-    def fallback(self, candidate: Candidate) -> Any:
-        """One object of what is served here, shared by all sessions that need it: stand-ins, the agent `client`."""
-        made = self._fallbacks.get(candidate.type)
+    def inline(self, candidate: Candidate) -> Any:
+        """One object of each type that is served here, shared by all sessions: options are a stream's own."""
+        made = self._inline.get(candidate.type)
         if made is None:
-            made = self._fallbacks[candidate.type] = find(candidate.type)({}, None, None)
+            made = self._inline[candidate.type] = find(candidate.type)({}, None, None)
         return made
 
     def number(self, spec: StreamSpec) -> StreamSpec:
@@ -300,6 +305,7 @@ class SessionHost:
             for stream, other in list(end.seats.items()):
                 if other is seat:
                     self.leave_stream(link, stream)
+        seat.give_back_row()
         self._by_token.pop(hashlib.sha256(seat.token).digest(), None)
         self._spend(seat.token)
         self.session_changed(seat, "closed", str(record["reason"]))
@@ -352,50 +358,6 @@ class SessionHost:
             route=grant.plan.route, version=grant.plan.version, leases=seat.leases, reason=reason,
             fingerprint=grant.fingerprint, age_s=self.clock() - seat.began_s, isolation=grant.plan.isolation,
         )  # fmt: skip
-
-
-class CallerEnd:
-    """A caller's link: one session or, behind a gateway, a thousand. Fulfils `link.Handler`."""
-
-    def __init__(self, host: SessionHost) -> None:
-        self.host = host
-        self.seats: dict[int, Seat] = {}
-
-    def on_audio(self, link: Link, batch: AudioBatch) -> None:
-        host, seats, payload, offsets = self.host, self.seats, batch.payload, batch.offsets
-        seqs, poss = batch.seqs, batch.poss
-        host.frames += len(batch)
-        for i, stream in enumerate(batch.streams):
-            seat = seats.get(stream)
-            if seat is None:
-                host.stale_frames += 1
-                continue
-            try:
-                seat.audio(seqs[i], poss[i], payload[offsets[i] : offsets[i + 1]])
-            except Exception as error:
-                host.failed(seat, error)
-
-    def on_control(self, link: Link, stream: int, body: memoryview) -> None:
-        try:
-            op = wire.host_decoder_for_caller.decode(body)
-        except msgspec.DecodeError as error:
-            raise LinkProtocolError(link.peer, f"from a caller: {error}") from None
-        seat = self.seats.get(stream)
-        if isinstance(op, wire.Attach):
-            if seat is not None:
-                raise LinkProtocolError(link.peer, f"stream {stream} was attached twice")
-            self.host.attach(link, self, stream, op)
-        elif seat is not None:
-            self.host.guard(seat, seat.session.caller_op, op)
-
-    def on_closed(self, link: Link, error: LinkError | None) -> None:
-        self.host.lost(link)
-
-    def on_bits(self, link: Link, streams: list[int], poss: list[int], bits: bytes) -> None:
-        raise LinkProtocolError(link.peer, "a caller sends no verdicts")
-
-    def on_credit(self, link: Link, streams: list[int], seqs: list[int]) -> None:
-        raise LinkProtocolError(link.peer, "a caller sends no credit")
 
 
 def _append(path: Path, line: bytes) -> None:

@@ -27,7 +27,7 @@ from actors.ports import LocalPort
 from actors.providers.interface import Capabilities, Fault, StreamSpec
 from actors.session import VoiceSession
 from actors.stage_slot import StageSlot
-from router.errors import AudioError
+from router.errors import AudioError, ProviderError
 from router.plan import Candidate, Stage
 
 if TYPE_CHECKING:
@@ -58,10 +58,15 @@ class Seat:
         self.format_out = AudioFormat(attach.out_encoding, attach.out_rate_hz)  # type: ignore[arg-type]
         self.next_sample = 0
         self.opened = self.over = False
+        lent = host.lanes.ring() if attach.mode == "live" else None
+        self.row = 0 if lent is None else lent[0]
+        """Its row in the host's table, for life; 0: it has none, and every frame takes the long way."""
+        self.ahead_at = 0
+        """Position up to which a live caller is surely not ahead of real time."""
         self._host = host
         self._link: Link | None = None
         self._stream = 0
-        self._seq = self._credited = 0
+        self.seq = self.credited = 0
         self._kept: deque[tuple[int, bytes]] = deque()
         self._caps: dict[tuple[Stage, str], Capabilities] = {}
         self._leases = {(lease.stage, lease.candidate): lease for lease in grant.leases}
@@ -71,7 +76,7 @@ class Seat:
         self.session = VoiceSession(
             grant.session_id, grant.plan, self, self.capabilities, self, host.clock,
             audio_in=self.audio_in, audio_out=self.format_out, mode=attach.mode, trace=grant.trace,
-            observer=host.observer,
+            observer=host.observer, ring=None if lent is None else lent[1],
         )  # fmt: skip
         self.log = log.bind(
             session=grant.session_id, tenant=grant.plan.tenant_id, region=grant.plan.region, route=grant.plan.route,
@@ -86,8 +91,10 @@ class Seat:
             self._host.leave_stream(self._link, self._stream)
             detail = "another connection came with this session's token"
             self._link.send(self._stream, wire.Denied(kind="superseded", detail=detail))
+        if self.session.lane is not None:
+            self.session.lane.leave()
         self._link, self._stream = link, stream
-        self._seq = self._credited = 0
+        self.seq = self.credited = 0
         mode = self.session.mode
         session_id = self.grant.session_id
         link.send(stream, wire.Attached(session_id=session_id, pos=self.next_sample, credit_ms=CREDIT_MS[mode]))
@@ -110,9 +117,11 @@ class Seat:
         if not self.over:
             self.session.detach()
 
-    def audio(self, seq: int, pos: int, pcm: memoryview) -> None:
+    def audio(self, seq: int, pos: int, pcm: bytes) -> None:
         """A frame of the caller, `pos` in samples of its own format."""
-        self._seq = seq + 1
+        if self.session.lane is not None:
+            self.session.lane.leave()
+        self.seq = seq + 1
         size = self.audio_in.sample_bytes
         samples = len(pcm) // size
         if pos < self.next_sample:  # told again after a break: taken already
@@ -133,7 +142,8 @@ class Seat:
 
     def _is_ahead(self, end: int) -> bool:
         lived_s = self._host.clock() - self.began_s
-        return end / self.audio_in.rate_hz > lived_s * _LIVE_RATE + _LIVE_BURST_S
+        self.ahead_at = int((lived_s * _LIVE_RATE + _LIVE_BURST_S) * self.audio_in.rate_hz)
+        return end > self.ahead_at
 
     def _fill(self, samples: int) -> None:
         """The caller dropped audio on its way: silence keeps the media clock right, and the drop is told."""
@@ -177,12 +187,12 @@ class Seat:
             self._link.send_audio(self._stream, reply_id, 0, pos, pcm)
 
     def accept(self) -> None:
-        if self._link is None or self._seq <= self._credited:
+        if self._link is None or self.seq <= self.credited:
             return
-        if self.session.mode == "live" and self._seq - self._credited < _CREDIT_FRAMES:
+        if self.session.mode == "live" and self.seq - self.credited < _CREDIT_FRAMES:
             return
-        self._credited = self._seq
-        self._link.send_credit(self._stream, self._seq)
+        self.credited = self.seq
+        self._link.send_credit(self._stream, self.seq)
 
     def closed(self, record: dict[str, Any]) -> None:
         self.over = True
@@ -210,13 +220,9 @@ class Seat:
 
     def request(self, slot: StageSlot, candidate: Candidate, index: int, spec: StreamSpec) -> None:
         stand_in = index >= len(self.grant.plan.stages[slot.stage])
-        if stand_in or getattr(self.capabilities(candidate), "client", False):  # nothing that an actor would serve
-            port = LocalPort(
-                candidate.provider, self._host.fallback(candidate), slot.stage, self._host.number(spec), slot,
-                self._host.tasks.group,
-            )  # fmt: skip
-            slot.take(port, spec.epoch)
-            self._give_back(self._held.pop(slot.stage, None))
+        client = getattr(self.capabilities(candidate), "client", False)
+        if stand_in or candidate.placement == "inline" or client:  # nothing that an actor would serve
+            self._open_here(slot, candidate, spec)
             return
         lease = self._leases.pop((slot.stage, index), None)
         if lease is not None:
@@ -232,6 +238,20 @@ class Seat:
         if not self._host.push(ask):
             detail = "the router is away and cannot lease a stream"
             self._host.soon(slot.refused, spec.epoch, Fault(kind="connect", detail=detail))
+
+    def _open_here(self, slot: StageSlot, candidate: Candidate, spec: StreamSpec) -> None:
+        """In this process: one provider object of the type for all sessions of the host, a stream of it for this."""
+        self._give_back(self._held.pop(slot.stage, None))
+        try:
+            port = LocalPort(
+                candidate.provider, self._host.inline(candidate), slot.stage, self._host.number(spec), slot,
+                self._host.tasks.group,
+            )  # fmt: skip
+        except ProviderError as error:
+            fault = Fault(kind=error.kind, detail=error.detail, retry_after_s=error.retry_after_s)
+            self._host.soon(slot.refused, spec.epoch, fault)
+        else:
+            slot.take(port, spec.epoch)
 
     def _open(self, slot: StageSlot, candidate: Candidate, spec: StreamSpec, lease: wire.Lease) -> None:
         self._held[slot.stage] = lease
@@ -256,6 +276,14 @@ class Seat:
     def _give_back(self, lease: wire.Lease | None) -> None:
         if lease is not None:
             self._host.push(wire.LeaseReturn(session_id=self.grant.session_id, lease_id=lease.lease_id))
+
+    def give_back_row(self) -> None:
+        """The session is over: another may have its row."""
+        if self.session.lane is not None:
+            self.session.lane.leave()
+        if self.row:
+            self._host.lanes.free(self.row)
+            self.row = 0
 
     def give_back_unused(self) -> None:
         """Leases of stages that this session does not open: a model with its own VAD needs none of ours."""

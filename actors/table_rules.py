@@ -54,7 +54,9 @@ class TableRules:
         )
 
     def is_inline(self, candidate: Candidate) -> bool:
-        """The agent that is the caller's own code: no actor stands for it."""
+        """What runs in the session host, and the agent that is the caller's own code: no actor stands for it."""
+        if candidate.placement == "inline":
+            return True
         if candidate.stage != "agent":
             return False
         return bool(getattr(registry.find(candidate.type).capabilities(candidate.options), "client", False))

@@ -16,7 +16,7 @@ __all__ = ["VoiceGate"]
 class VoiceGate:
     """One caller's gate. `frame` answers True when speech starts, False when it stops, None otherwise."""
 
-    __slots__ = ("_bits", "_frame", "_mask", "_need", "_stop", "began", "last_voiced", "speaking")
+    __slots__ = ("_frame", "began", "bits", "last_voiced", "mask", "need", "speaking", "stop")
 
     def __init__(self, settings: Vad, rate_hz: int) -> None:
         self.speaking = False
@@ -25,25 +25,33 @@ class VoiceGate:
         self.last_voiced = 0
         """Where the last voiced frame ends."""
         self._frame = rate_hz // 50
-        self._need = min(settings.start_frames, settings.start_window)
-        self._mask = (1 << settings.start_window) - 1
-        self._stop = round(settings.stop_s * rate_hz)
-        self._bits = 0
+        self.need = min(settings.start_frames, settings.start_window)
+        self.mask = (1 << settings.start_window) - 1
+        self.stop = round(settings.stop_s * rate_hz)
+        self.bits = 0
 
     def frame(self, end: int, voiced: bool) -> bool | None:
         """Take the verdict on the frame that ends at `end`."""
         if self.speaking:
             if voiced:
                 self.last_voiced = end
-            elif end - self.last_voiced >= self._stop:
-                self.speaking = False
-                self._bits = 0
+            elif end - self.last_voiced >= self.stop:
+                self.shut(end)
                 return False
             return None
-        self._bits = bits = (self._bits << 1 | voiced) & self._mask
-        if voiced and bits.bit_count() >= self._need:
-            self.speaking = True
-            self.began = end - bits.bit_length() * self._frame
-            self.last_voiced = end
+        self.bits = bits = (self.bits << 1 | voiced) & self.mask
+        if voiced and bits.bit_count() >= self.need:
+            self.open(end)
             return True
         return None
+
+    def open(self, end: int) -> None:
+        """Speech has started: `bits` are the verdicts up to `end`."""
+        self.speaking = True
+        self.began = end - self.bits.bit_length() * self._frame
+        self.last_voiced = end
+
+    def shut(self, end: int) -> None:
+        """Speech has stopped."""
+        self.speaking = False
+        self.bits = 0

@@ -43,7 +43,9 @@ OURS = ("host", "vad", "turn", "stt", "agent", "tts", "s2s", "router")
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """One measurement, in this process's own cluster."""
     load = measure.machine()
-    with Rig(args.sessions, wav=args.wav, hosts=args.hosts, tick_ms=args.tick_ms, links=args.links) as rig:
+    with Rig(
+        args.sessions, wav=args.wav, hosts=args.hosts, tick_ms=args.tick_ms, links=args.links, placement=args.placement
+    ) as rig:
         rig.attach(args.sessions)
         profilers = profile(args, rig)
         used, took_s = rig.count(warm_s=args.warm_s, seconds=args.seconds)
@@ -73,7 +75,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "concealed_ms": told["concealed_ms"], "failed": told["failed"], "closed": told["reasons"],
         "sender_late_max_ms": _round(told["late_max_ms"]),
         "hosts": len(by_host), "sessions_by_host": sorted(by_host.values(), reverse=True),
-        "links": args.links, "tick_ms": args.tick_ms,
+        "links": args.links, "tick_ms": args.tick_ms, "placement": args.placement,
         "seconds": round(took_s, 2), "warm_s": args.warm_s, "wav": Path(args.wav).name,
         "by_class": {
             name: {
@@ -93,7 +95,9 @@ def profile(args: argparse.Namespace, rig: Rig) -> dict[str, subprocess.Popen[by
     if not args.profile:
         return {}
     pids = rig.pids()
-    wanted = {"host": _pid_of(pids["host"]), "vad": pids["vad"][0], "stt": pids["stt"][0]}
+    wanted = {"host": _pid_of(pids["host"]), "stt": pids["stt"][0]}
+    if pids.get("vad"):
+        wanted["vad"] = pids["vad"][0]
     return profiles.record(wanted, Path(args.profile), args.warm_s + args.seconds)
 
 
@@ -124,7 +128,7 @@ def apart(args: argparse.Namespace, sessions: int) -> dict[str, Any]:
     command = [
         sys.executable, __file__, "--json", "--sessions", str(sessions), "--seconds", str(args.seconds),
         "--wav", args.wav, "--hosts", str(args.hosts), "--links", str(args.links), "--tick-ms", str(args.tick_ms),
-        "--warm-s", str(args.warm_s),
+        "--warm-s", str(args.warm_s), "--placement", args.placement,
     ]  # fmt: skip
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=170 + args.seconds, check=True)
     result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
@@ -176,6 +180,7 @@ def main() -> None:
     parser.add_argument("--hosts", type=int, default=1)
     parser.add_argument("--links", type=int, default=1)
     parser.add_argument("--tick-ms", type=float, default=5.0)
+    parser.add_argument("--placement", choices=("inline", "actor"), default="inline", help="of VAD and turn detection")
     parser.add_argument("--slope", help="N1,N2: two runs, and the memory that a session more takes")
     parser.add_argument("--profile", help="a folder for folded stacks of host, VAD and STT; makes all figures worse")
     parser.add_argument("--json", action="store_true")

@@ -50,18 +50,23 @@ def config_of(
     more: str = "",
     providers: str = "",
     max_sessions: int | None = None,
+    placement: str = "inline",
 ) -> str:
-    """webrtc and heuristic as they ship; ears, agent and voice as stubs; endpointing 0, one actor of each."""
+    """webrtc and heuristic as they ship, in the host or in an actor each (`placement`); the rest stubs, endpointing 0,
+    one actor of each."""
     options = json.dumps({"board": board, **(stt or {})})
     # twice the sessions: no second host is opened ahead of need, so that there is the number asked for
     full = 2 * sessions if hosts == 1 else -(-sessions // hosts)
     full = max_sessions or full
+    judges = "placement: inline"
+    if placement == "actor":
+        judges = f"placement: actor, capacity: {{streams_per_actor: {max(sessions, 1)}}}"
     capacity = f"capacity: {{streams_per_actor: {max(sessions, 1)}}}"
     return f"""\
 schema: 1
 providers:
-  vad: {{stage: vad, type: webrtc, {capacity}}}
-  turn: {{stage: turn, type: heuristic, {capacity}}}
+  vad: {{stage: vad, type: webrtc, {judges}}}
+  turn: {{stage: turn, type: heuristic, {judges}}}
   ears: {{stage: stt, type: "benchmarks.stubs:Stt", options: {options}, {capacity}}}
   answer: {{stage: agent, type: fake-agent, options: {{says: ["This is the answer."]}}, {capacity}}}
   voice: {{stage: tts, type: "benchmarks.stubs:Tts", {capacity}}}
@@ -94,6 +99,7 @@ class Rig:
         providers: str = "",
         max_sessions: int | None = None,
         capacity: int | None = None,
+        placement: str = "inline",
         progress: Callable[[str], None] = lambda text: print(text, file=sys.stderr, flush=True),
     ) -> None:
         self.sessions, self.progress = sessions, progress
@@ -109,6 +115,7 @@ class Rig:
             more=more,
             providers=providers,
             max_sessions=max_sessions,
+            placement=placement,
         )
         self._sender_args = ["--wav", wav or default_wav(), "--tick-ms", str(tick_ms), "--links", str(links)]
         self.sender: subprocess.Popen[bytes] | None = None
@@ -232,10 +239,11 @@ class Rig:
 
     def count(self, *, warm_s: float, seconds: float) -> tuple[dict[str, measure.Usage], float]:
         """Warm up, count; usage by class of process, and the seconds really counted."""
-        pids = self.pids()
         from_ns = time.monotonic_ns() + round(warm_s * 1e9)
         until_ns = from_ns + round(seconds * 1e9)
         self.board.count(from_ns, until_ns)
+        _sleep_until(from_ns - 200_000_000)
+        pids = self.pids()  # late: a spare host that started during the warm-up does not count its start
         _sleep_until(from_ns)
         began_s, before = time.monotonic(), measure.read(pids)
         _sleep_until(until_ns)

@@ -52,6 +52,8 @@ class Kind:
     with_options: Callable[[Mapping[str, Any]], Kind] | None = None
     """The record for these stream options, which hold: one model of a vendor knows other languages than the next.
     None: always this one."""
+    inline: bool = False
+    """It may run in the session host, and does unless the configuration says otherwise."""
     per_stream_options: frozenset[str] = frozenset()
     """Names of its options, for messages; empty: it checks them itself."""
 

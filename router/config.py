@@ -231,6 +231,7 @@ def _provider_content(spec: ProviderSpec) -> dict[str, Any]:
         "secrets": spec.secrets,
         "capacity": asdict(spec.capacity),
         "price": None if spec.price is None else asdict(spec.price),
+        "placement": spec.placement,
     }
 
 

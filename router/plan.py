@@ -14,12 +14,14 @@ from router.price import Price
 from router.settings import SessionSettings
 from router.tools import ToolSpec
 
-__all__ = ["CASCADE", "STAGES", "Candidate", "Capacity", "DefaultCause", "Refusal", "RoutePlan", "Stage"]
+__all__ = ["CASCADE", "STAGES", "Candidate", "Capacity", "DefaultCause", "Placement", "Refusal", "RoutePlan", "Stage"]
 
 Stage = Literal["vad", "turn", "stt", "agent", "tts", "s2s"]
 STAGES: tuple[Stage, ...] = ("vad", "turn", "stt", "agent", "tts", "s2s")
 CASCADE: tuple[Stage, ...] = ("vad", "turn", "stt", "agent", "tts")
 DefaultCause = Literal["tenant", "region", "other"]
+Placement = Literal["actor", "inline"]
+"""In an actor of its pool, or in the session host itself: for what costs less than the way to an actor and back."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +54,7 @@ class Candidate:
     capacity: Capacity = field(default_factory=Capacity)
     price: Price | None = None
     """For the cost in the call record; None: no price was said."""
+    placement: Placement = "actor"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ from router import schema
 from router.catalog import Catalog, Kind
 from router.errors import ConfigError
 from router.match import is_glob
-from router.plan import Capacity, Stage
+from router.plan import Capacity, Placement, Stage
 from router.price import Price
 from router.problem import Path, Problems, nearest
 from router.table import Endpoint, ProviderSpec
@@ -43,6 +43,10 @@ _KNOWN_TYPES = (
     "local-realtime",
 )
 """Types worth suggesting, where the catalogue has them: those that need no entry."""
+
+
+def _usual(kind: Kind) -> Placement:
+    return "inline" if kind.inline else "actor"
 
 
 class ProviderBook:
@@ -80,7 +84,9 @@ class ProviderBook:
                 if name not in self._unloadable:
                     self._problems.error(at, f"unknown provider `{name}`{nearest(name, self._names(stage))}")
                 return None
-            spec = ProviderSpec(name=name, stage=kind.stage, type=name, price=self._prices.get(name))
+            spec = ProviderSpec(
+                name=name, stage=kind.stage, type=name, price=self._prices.get(name), placement=_usual(kind)
+            )
             if kind.stage == stage:
                 self.specs[name], self.kinds[name] = spec, kind
         if spec.stage != stage:
@@ -166,7 +172,20 @@ class ProviderBook:
                 streams_per_actor=block.capacity.streams_per_actor, streams_per_key=block.capacity.streams_per_key
             ),
             price=self._prices.get(name),
+            placement=self._placement(block, kind, at),
         )
+
+    def _placement(self, block: schema.Provider, kind: Kind, at: Path) -> Placement:
+        counts_actors = block.capacity != schema.CapacityBlock()
+        if block.placement is None:
+            return "actor" if counts_actors else _usual(kind)
+        if block.placement == "inline" and not kind.inline:
+            self._problems.error(
+                (*at, "placement"), f"type `{kind.type}` does not run in the session host: it needs an actor"
+            )
+        elif block.placement == "inline" and counts_actors:
+            self._problems.error((*at, "capacity"), "is of actors, and with `placement: inline` there is none")
+        return block.placement
 
     def _options(self, options: Mapping[str, Any], at: Path) -> None:
         for key in options:

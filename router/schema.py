@@ -14,7 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Fiel
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from router.catalog import Ability
-from router.plan import Stage
+from router.plan import Placement, Stage
 from router.price import Price
 from router.problem import Path, Problems, nearest
 from router.settings import BargeIn, Endpointing, SessionSettings, Silence, Vad
@@ -88,6 +88,7 @@ class Provider(_Block):
     data_region: Name | None = None
     secrets: dict[str, str] = {}
     capacity: CapacityBlock = CapacityBlock()
+    placement: Placement = None  # type: ignore[assignment]  # as the type says; not validated, as in When
 
 
 class Tool(_Block):

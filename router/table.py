@@ -21,7 +21,7 @@ from router.bucket import Arm
 from router.context import RouteContext
 from router.index import Index, asked, is_exact
 from router.match import BucketIn, Condition, FieldIs, glob, is_glob
-from router.plan import Candidate, Capacity, DefaultCause, Refusal, RoutePlan, Stage
+from router.plan import Candidate, Capacity, DefaultCause, Placement, Refusal, RoutePlan, Stage
 from router.policy import HostPolicy, PoolPolicy, RecordPolicy, StartupPolicy
 from router.price import Price
 from router.region import Regions, fits
@@ -61,6 +61,7 @@ class ProviderSpec:
     """References by tenant, `*` for the shared one."""
     capacity: Capacity = field(default_factory=Capacity)
     price: Price | None = None
+    placement: Placement = "actor"
     _matchers: tuple[tuple[Callable[[str], object], Endpoint], ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -114,6 +115,7 @@ class Choice:
             data_region=(endpoint.data_region if endpoint else None) or provider.data_region,
             capacity=provider.capacity,
             price=provider.price,
+            placement=provider.placement,
         )
 
 

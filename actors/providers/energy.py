@@ -49,7 +49,7 @@ class Provider:
     @classmethod
     def capabilities(cls, options: Mapping[str, Any]) -> VadCapabilities:
         stream_options.parse(EnergyOptions, TYPE, options)
-        return VadCapabilities(rates_hz=(16000, 8000, 24000, 32000, 48000), streams_per_actor=1000)
+        return VadCapabilities(rates_hz=(16000, 8000, 24000, 32000, 48000), streams_per_actor=1000, inline=True)
 
     def __init__(self, options: Mapping[str, Any], secret: Secret | None = None, endpoint: str | None = None) -> None:
         self.options = stream_options.parse(EnergyOptions, TYPE, options)

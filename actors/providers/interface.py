@@ -57,12 +57,17 @@ class Capabilities:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VadCapabilities(Capabilities):
     stage: Stage = "vad"
+    inline: bool = False
+    """Its work costs less than the way to an actor and back: it runs in the session host itself, unless the
+    configuration says `placement: actor`. For what never waits, needs no secret and takes microseconds."""
     frame_ms: tuple[int, ...] = (20,)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TurnCapabilities(Capabilities):
     stage: Stage = "turn"
+    inline: bool = False
+    """As of a VAD."""
     needs_text: bool = False
     needs_audio: bool = False
     needs_history: bool = False

@@ -30,7 +30,7 @@ class Provider:
     @classmethod
     def capabilities(cls, options: Mapping[str, Any]) -> TurnCapabilities:
         stream_options.parse(SilenceOptions, TYPE, options)
-        return TurnCapabilities(streams_per_actor=1000)
+        return TurnCapabilities(streams_per_actor=1000, inline=True)
 
     def __init__(self, options: Mapping[str, Any], secret: Secret | None = None, endpoint: str | None = None) -> None:
         self.options = stream_options.parse(SilenceOptions, TYPE, options)

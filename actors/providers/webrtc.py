@@ -51,7 +51,7 @@ class Provider:
     @classmethod
     def capabilities(cls, options: Mapping[str, Any]) -> VadCapabilities:
         stream_options.parse(WebrtcOptions, TYPE, options)
-        return VadCapabilities(rates_hz=_RATES_HZ, streams_per_actor=1000)
+        return VadCapabilities(rates_hz=_RATES_HZ, streams_per_actor=1000, inline=True)
 
     def __init__(self, options: Mapping[str, Any], secret: Secret | None = None, endpoint: str | None = None) -> None:
         self.options = stream_options.parse(WebrtcOptions, TYPE, options)

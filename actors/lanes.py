@@ -1,0 +1,384 @@
+"""The usual way of a caller's frame: sessions in step stand as rows of a table, and a batch moves them all at once.
+
+    batch ──► which rows are in step? ──► ring ──► ear's link, one message ──► detector ──► gates ──► news to sessions
+                     └──► the others, one by one, the long way (`Seat.audio`)
+
+A session has a row while its caller is live and its frames are of 20 ms in the ear's own format, its ear is an actor
+behind a link and its voice detector, if any, runs in this process. Its positions, its gate and its credit are then
+columns, and a batch costs some thirty operations on whole columns, whatever number of frames it holds. `stop` says up
+to which position nothing but passing on has to happen: the law's next deadline, the ear's credit, the room of the
+replay ring, the pace of real time. A frame beyond it, out of order or of another length takes the long way, and so does
+every frame of a small batch: below `MANY` frames thirty operations cost more than they save.
+
+Before anything of a session runs it is brought up to date (`Lane.sync`); whatever moves its audio by another way takes
+it off the table first (`Lane.leave`). So the rest of the house does not know the table.
+
+Why      300 sessions touch a thousand cold objects in every 20 ms: the long way costs 16 us a frame, of which half is
+         waiting for memory; a table is a few pages that stay warm (docs/performance.md has both, measured).
+Units    positions in samples of the ear; instants in loop time.
+Bounds   `rows` sessions (more take the long way); a row's ring holds `RING_S`; longer replay has a ring of its own.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from actors.ear import CONCEAL_AFTER_S
+from actors.formats import FRAME_MS
+from actors.link_port import LinkPort
+from actors.logs import get_logger
+from actors.ports import LocalPort
+
+if TYPE_CHECKING:
+    from actors.link_codec import AudioBatch
+    from actors.link_end import Link
+    from actors.session_seat import Seat
+
+__all__ = ["MANY", "RATE_HZ", "RING_S", "Lane", "Lanes"]
+
+log = get_logger("lanes")
+
+Array = np.ndarray[Any, Any]
+
+RATE_HZ = 16_000
+"""Rate of the ears that the table serves: what nearly every vendor takes. Others go the long way."""
+MANY = 8
+RING_S = 10.24
+"""Finals come within seconds; a caller whose ear owes one for longer has a ring of its own."""
+ROWS_MAX = 2_048
+_SAMPLES = RATE_HZ * FRAME_MS // 1000
+_BYTES = 2 * _SAMPLES
+_SLOTS = round(RING_S * 1000 / FRAME_MS)
+_FOREVER = 2**62
+_CREDIT_FRAMES = 5
+
+
+class Column:
+    """One number of every row: `cells` for one row (plain Python numbers), `of` for many (numpy), the same memory."""
+
+    __slots__ = ("cells", "of")
+
+    def __init__(self, kind: str, rows: int) -> None:
+        self.cells: array[Any] = array(kind, bytes(array(kind).itemsize * rows))
+        self.of: Array = np.frombuffer(self.cells, dtype=np.dtype(kind))
+
+
+class Lanes:
+    """The table of one host. `failed(seat, error)` ends a session whose own code raised."""
+
+    def __init__(self, rows: int, failed: Callable[[Seat, Exception], None]) -> None:
+        self.rows = rows = min(rows, ROWS_MAX) + 1  # row 0 is nobody's: it is never in step
+        self._failed = failed
+        self.lanes: list[Lane | None] = [None] * rows
+        self.end, self.stop, self.next = Column("q", rows), Column("q", rows), Column("q", rows)
+        self.seq, self.credited = Column("q", rows), Column("q", rows)
+        self.last_s = Column("d", rows)
+        self.ear, self.ear_gen, self.ear_off = Column("q", rows), Column("q", rows), Column("q", rows)
+        self.link, self.detector, self.mark = Column("q", rows), Column("q", rows), Column("q", rows)
+        self.bits, self.mask, self.need = Column("q", rows), Column("q", rows), Column("q", rows)
+        self.speaking, self.wants, self.quiet = Column("b", rows), Column("b", rows), Column("q", rows)
+        self.voiced = Column("q", rows)
+        self.keys = [0] * rows
+        self._links: list[Link | None] = []
+        self._detectors: list[Any] = []
+        self._spare = list(range(rows - 1, 0, -1))
+        self._used = 0
+        self._audio: Array | None = None
+        self.next.of[0] = -1
+        self.last_s.of[:] = np.inf
+
+    # ------------------------------------------------------------------------------------------------ a session's
+
+    def ring(self) -> tuple[int, memoryview] | None:
+        """A row, and the memory of its ring; None: the table is full. Given back with `free`.
+
+        The whole block is reserved once and touched row by row: what nobody used costs no memory.
+        """
+        if not self._spare:
+            return None
+        if self._audio is None:
+            self._audio = np.empty((self.rows, _SLOTS, _BYTES), dtype=np.uint8)
+        row = self._spare.pop()
+        self._used = max(self._used, row + 1)
+        return row, memoryview(self._audio[row].reshape(-1))
+
+    def free(self, row: int) -> None:
+        self._spare.append(row)
+
+    def enter(self, seat: Seat, row: int) -> Lane | None:
+        """Put a session on the table; None where its way is not the usual one, or not now."""
+        session = seat.session
+        if not session.is_straight or seat.audio_in.encoding != "pcm16" or seat.audio_in.rate_hz != RATE_HZ:
+            return None
+        listening, ear = session.listening, session.ear
+        port, vad = listening.words.slot.port, listening.vad
+        at = ear.ring.end
+        if (
+            ear.rate_hz != RATE_HZ
+            or not isinstance(port, LinkPort)
+            or port.link is None
+            or not ear.ring.is_lent
+            or ear.rest
+            or at % _SAMPLES
+            or not listening.words.is_straight
+            or listening.words.sent != at
+        ):
+            return None
+        judge: LocalPort | None = None
+        if vad is not None:
+            judge = vad.slot.port if isinstance(vad.slot.port, LocalPort) else None
+            if judge is None or not vad.is_straight or vad.sent != at:
+                return None
+        return Lane(self, row, seat, port, port.link, judge)
+
+    def index_of_link(self, link: Link) -> int:
+        return _index(self._links, link)
+
+    def index_of_detector(self, provider: Any) -> int:
+        return _index(self._detectors, provider)
+
+    def mute(self, now_s: float) -> list[Lane]:
+        """Lanes whose callers have sent nothing for so long that silence has to fill in."""
+        found = np.flatnonzero(self.last_s.of[: self._used] <= now_s - CONCEAL_AFTER_S)
+        return [lane for row in found.tolist() if (lane := self.lanes[row]) is not None]
+
+    # --------------------------------------------------------------------------------------------------- a batch
+
+    def take(self, link: Link, rows: Array, batch: AudioBatch, now_s: float) -> Array | None:
+        """Pass on what is in step; the indices of the rest, in order (None: nothing is left).
+
+        `rows[stream]` is the row of a stream of this link, 0 where it has none. A session with several frames in the
+        batch is passed on as often as it can be.
+        """
+        matrix = batch.matrix()
+        streams, seqs, poss = matrix[0], matrix[2].astype(np.int64), matrix[3].astype(np.int64)
+        row = rows[np.minimum(streams, len(rows) - 1)]
+        fits = (matrix[4] == _BYTES) & (streams < len(rows))
+        if not fits.any():
+            return np.arange(len(streams))
+        frames = _frames(batch, matrix[4])
+        left = np.flatnonzero(fits) if not fits.all() else np.arange(len(streams))
+        others = np.flatnonzero(~fits)
+        while len(left):
+            r = row[left]
+            good = (self.next.of[r] == poss[left]) & (self.end.of[r] + _SAMPLES <= self.stop.of[r])
+            taken = left[good]
+            if not len(taken):
+                break
+            r = r[good]
+            self.mark.of[r] = taken  # the same frame twice: one of them
+            once = self.mark.of[r] == taken
+            if not once.all():
+                taken, r = taken[once], r[once]
+            self._pass(link, r, streams[taken], seqs[taken], frames if len(taken) == len(frames) else frames[taken],
+                       now_s)  # fmt: skip
+            if len(taken) == len(left):
+                left = left[:0]
+            else:
+                self.mark.of[0] = -1
+                gone = np.zeros(len(streams), dtype=bool)
+                gone[taken] = True
+                left = left[~gone[left]]
+        if len(others):
+            left = np.sort(np.concatenate((left, others)))
+        return left if len(left) else None
+
+    def _pass(
+        self,
+        link: Link,
+        r: Array,
+        streams: Array,
+        seqs: Array,
+        frames: Array,
+        now_s: float,
+    ) -> None:
+        """One frame of each of these rows."""
+        assert self._audio is not None
+        at = self.end.of[r]
+        end = at + _SAMPLES
+        self._audio[r, at // _SAMPLES % _SLOTS] = frames
+        self.end.of[r] = end
+        self.next.of[r] += _SAMPLES
+        self.last_s.of[r] = now_s
+        self.seq.of[r] = seqs + 1
+        pcm = frames.tobytes()
+        self._to_ears(r, at, end, pcm)
+        owed = seqs - self.credited.of[r] >= _CREDIT_FRAMES
+        if owed.any():
+            self.credited.of[r[owed]] = seqs[owed] + 1
+            link.send_credits(streams[owed].tolist(), (seqs[owed] + 1).tolist())
+        detector = self.detector.of[r]
+        first = int(detector[0])
+        if (detector == first).all():
+            if first >= 0:
+                self._judge(first, r, end, pcm)
+            return
+        for one in np.unique(detector).tolist():
+            if one >= 0:
+                some = np.flatnonzero(detector == one)
+                self._judge(one, r[some], end[some], frames[some].tobytes())
+
+    def _to_ears(self, r: Array, at: Array, end: Array, pcm: bytes) -> None:
+        columns = np.empty((5, len(r)), dtype="<u4")
+        columns[0], columns[1] = self.ear.of[r], self.ear_gen.of[r]
+        columns[2], columns[3], columns[4] = (end + self.ear_off.of[r]) & 0xFFFFFFFF, at, _BYTES
+        link = self.link.of[r]
+        first = int(link[0])
+        if (link == first).all():
+            self._send(first, columns, pcm)
+            return
+        for one in np.unique(link).tolist():
+            some = np.flatnonzero(link == one)
+            parts = b"".join([pcm[i * _BYTES : (i + 1) * _BYTES] for i in some.tolist()])
+            self._send(one, np.ascontiguousarray(columns[:, some]), parts)
+
+    def _send(self, link: int, columns: Array, pcm: bytes) -> None:
+        found = self._links[link]
+        if found is not None:
+            found.send_audio_block(columns, pcm)
+
+    def _judge(self, detector: int, r: Array, end: Array, pcm: bytes) -> None:
+        """Verdicts of one detector on a frame of each row, and what they change."""
+        rows = r.tolist()
+        keys = [self.keys[row] for row in rows]
+        frames = [pcm[i : i + _BYTES] for i in range(0, len(pcm), _BYTES)]
+        provider = self._detectors[detector]
+        try:
+            verdicts = np.array(provider.classify(keys, frames), dtype=bool)
+        except Exception:
+            verdicts = self._judge_singly(provider, rows, keys, frames)
+        speaking = self.speaking.of[r] != 0
+        bits = ((self.bits.of[r] << 1) | verdicts) & self.mask.of[r]
+        self.bits.of[r] = bits
+        starts = ~speaking & verdicts & (np.bitwise_count(bits) >= self.need.of[r])
+        stops = speaking & ~verdicts & (end - self.voiced.of[r] >= self.quiet.of[r])
+        spoken = speaking & verdicts
+        if spoken.any():
+            self.voiced.of[r[spoken]] = end[spoken]
+        news = starts | stops | (verdicts & (self.wants.of[r] != 0))
+        for i in np.flatnonzero(news).tolist():
+            lane = self.lanes[rows[i]]
+            if lane is None:
+                continue
+            try:
+                lane.news(True if starts[i] else False if stops[i] else None)
+            except Exception as error:
+                self._failed(lane.seat, error)
+
+    def _judge_singly(self, provider: Any, rows: list[int], keys: list[int], frames: list[bytes]) -> Array:
+        """Which of them was it? Its stage has failed, and its session takes the next candidate."""
+        verdicts = np.zeros(len(rows), dtype=bool)
+        for i, row in enumerate(rows):
+            try:
+                verdicts[i] = bool(provider.classify((keys[i],), (frames[i],))[0])
+            except Exception as error:
+                log.error("inline.failed", provider=type(provider).__module__, error=type(error).__name__)
+                lane = self.lanes[row]
+                if lane is not None and lane.judge is not None:
+                    lane.judge.fail(error)
+        return verdicts
+
+
+class Lane:
+    """One session's row while it is in step. `session.lane` and the table hold it; `leave` ends it."""
+
+    __slots__ = ("_synced", "_table", "judge", "port", "row", "seat")
+
+    def __init__(self, table: Lanes, row: int, seat: Seat, port: LinkPort, link: Link, judge: LocalPort | None) -> None:
+        self._table, self.row, self.seat, self.port, self.judge = table, row, seat, port, judge
+        session = seat.session
+        gate, end = session.listening.gate, session.ear.ring.end
+        self._synced = end
+        table.end.cells[row], table.next.cells[row] = end, seat.next_sample
+        table.last_s.cells[row] = session.ear.last_s
+        table.seq.cells[row], table.credited.cells[row] = seat.seq, seat.credited
+        table.link.cells[row] = table.index_of_link(link)
+        table.ear.cells[row], table.ear_gen.cells[row] = port.stream, port.epoch
+        table.ear_off.cells[row] = port.sent - end
+        table.detector.cells[row] = -1 if judge is None else table.index_of_detector(judge.served)
+        table.keys[row] = 0 if judge is None else judge.number
+        table.bits.cells[row], table.mask.cells[row], table.need.cells[row] = gate.bits, gate.mask, gate.need
+        table.speaking.cells[row], table.quiet.cells[row] = gate.speaking, gate.stop
+        table.voiced.cells[row] = gate.last_voiced
+        table.lanes[row] = self
+        self.limit()
+
+    def sync(self) -> None:
+        """The session's objects as the table has them: before anything of the session runs."""
+        table, row = self._table, self.row
+        end = table.end.cells[row]
+        moved = end - self._synced
+        if not moved:
+            return
+        self._synced = end
+        seat = self.seat
+        session = seat.session
+        listening = session.listening
+        session.ear.ring.end = listening.words.sent = end
+        session.ear.last_s, session.ear.concealing = table.last_s.cells[row], False
+        self.port.sent += moved
+        if listening.vad is not None:
+            listening.vad.sent = listening.vad_pos = end
+            listening.gate.bits, listening.gate.last_voiced = table.bits.cells[row], table.voiced.cells[row]
+        seat.next_sample = table.next.cells[row]
+        seat.seq, seat.credited = table.seq.cells[row], table.credited.cells[row]
+
+    def limit(self) -> None:
+        """Up to where frames may pass without anybody looking: after anything of the session ran."""
+        table, row, seat, port = self._table, self.row, self.seat, self.port
+        session = seat.session
+        ring = session.ear.ring
+        end = ring.end
+        room = session.listening.words.window - (port.sent - port.accepted)
+        table.stop.cells[row] = min(
+            session.due_pos - 1, end + room, ring.room_end, end + seat.ahead_at - seat.next_sample
+        )
+        table.wants.cells[row] = session.wants_voiced
+
+    def news(self, change: bool | None) -> None:
+        """Its gate opened (True) or shut (False), or a voiced frame counts (None): the session hears of it."""
+        self.sync()
+        session = self.seat.session
+        gate, end = session.listening.gate, self._synced
+        if change is not None:
+            (gate.open if change else gate.shut)(end)
+            table, row = self._table, self.row
+            table.speaking.cells[row], table.bits.cells[row] = gate.speaking, gate.bits
+            table.voiced.cells[row] = gate.last_voiced
+        session.verdict(end, change)
+
+    def leave(self) -> None:
+        """Off the table: the session's audio moves another way now."""
+        self.sync()
+        table, row = self._table, self.row
+        table.lanes[row] = None
+        table.next.cells[row], table.stop.cells[row] = -1, 0
+        table.last_s.cells[row] = float("inf")
+        self.seat.session.lane = None
+
+
+def _frames(batch: AudioBatch, lens: Array) -> Array:
+    """(frames, bytes of a frame); rows of another length hold no meaning."""
+    payload = np.frombuffer(batch.payload, dtype=np.uint8)
+    if len(payload) == len(lens) * _BYTES and (lens == _BYTES).all():
+        return payload.reshape(-1, _BYTES)
+    offsets = np.concatenate(([0], np.cumsum(lens[:-1], dtype=np.int64)))
+    index = np.minimum(offsets[:, None] + np.arange(_BYTES), max(0, len(payload) - 1))
+    return payload[index]
+
+
+def _index(known: list[Any], one: Any) -> int:
+    """Where `one` stands among the few that there are; a closed link's place is taken again."""
+    for i, other in enumerate(known):
+        if other is one:
+            return i
+    for i, other in enumerate(known):
+        if other is None or getattr(other, "closed", False) is True:
+            known[i] = one
+            return i
+    known.append(one)
+    return len(known) - 1
