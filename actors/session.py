@@ -270,7 +270,8 @@ class VoiceSession:
         return self.opened and self.mode != "lockstep" and (self.mode == "live" or self.ear.ended)
 
     def _is_mute(self, now_s: float) -> bool:
-        return self.ear.concealing or (self._may_conceal and now_s - self.ear.last_s >= CONCEAL_AFTER_S - 1e-6)
+        ear = self.ear
+        return self._may_conceal and (ear.concealing or now_s - ear.last_s >= CONCEAL_AFTER_S - 1e-6)
 
     def detach(self) -> None:
         """The caller's connection broke: the reply stops where it is until somebody comes back."""
