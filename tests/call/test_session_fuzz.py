@@ -22,6 +22,7 @@ from actors.providers.fake import FakeAgent, FakeStt, FakeTts
 from router.plan import Candidate
 from router.settings import BargeIn, SessionSettings, Silence
 from tests.call.scenario import Played, models, plan_of, play, providers
+from tests.call.tool_double import NEVER_S, FakeTools, calls
 
 RUNS = 50
 """Of each kind; a run takes 20 to 30 ms."""
@@ -164,6 +165,42 @@ def _settings(draw: random.Random) -> SessionSettings:
     )
 
 
+def _equip(call: _Call, served: dict[str, Any]) -> dict[str, Any]:
+    """Models that call tools, side by side, in rounds, by ids used twice, and tools of every kind; for `play`."""
+    draw = call.draw
+    tools = FakeTools(
+        idempotent=draw.random() < 0.5, quick=(0.1, "yes"), slow=(draw.choice([1.0, 3.0]), "at last"),
+        broken=(0.3, "failed", "no"), mute=(NEVER_S, "never"),
+    )  # fmt: skip
+    names = ["quick", "quick", "slow", "broken", "mute", "no_such", "hang_up", "set_language", "transfer"]
+    for name in ("model", "second", "agent", "agent2"):
+        for number in range(10 if name in served["given"] else 0):
+            many = draw.choice([0, 1, 1, 2, 3])
+            parts: list[Any] = [draw.choice(["One moment.", TALE])] if draw.random() < 0.5 or not many else []
+            parts += [
+                calls(draw.choice(names), draw.choice([f"c{number}", f"{name}{number}x{n}"]), language="de", to="me")
+                for n in range(many)
+            ]
+            served["given"][name].handle.answer(parts)
+    return {"tools": tools, "offers": tools.with_actions()}
+
+
+def _tools_wrong(out: Played, tools: FakeTools) -> str:
+    """Every call has a name of its own and one result at most, after it; nothing is run twice unless it may be."""
+    open_calls, wrong = set[str](), ""
+    begun = Counter(e.call_id for e in out.of("tool.called"))
+    wrong += "".join(f"{id} called {n} times " for id, n in begun.items() if n > 1)
+    for _, event in out.log:
+        if isinstance(event, ev.ToolCalled):
+            open_calls.add(event.call_id)
+        elif isinstance(event, ev.ToolResult):
+            wrong += "" if event.call_id in open_calls else f"{event.call_id} has a result too many "
+            open_calls.discard(event.call_id)
+    runs = Counter(op.id for op in tools.ops)
+    most = 2 if tools.specs[0].idempotent else 1
+    return wrong + "".join(f"{id} was run {n} times " for id, n in runs.items() if n > most)
+
+
 def _words_wrong(call: _Call, out: Played) -> str:
     last = {turn.turn_id: turn.text for turn in out.of("turn.ended")}
     told = Counter(word for text in last.values() for word in text.split())
@@ -173,17 +210,18 @@ def _words_wrong(call: _Call, out: Played) -> str:
     return (f"words lost: {dict(lost)} " if lost else "") + (f"words doubled: {dict(doubled)}" if doubled else "")
 
 
-def _one(kind: str, seed: int) -> None:
-    """Play the call of this seed. Fails with its story."""
+def _one(kind: str, seed: int, *, tools: bool = False) -> None:
+    """Play the call of this seed, whose models call tools or do not. Fails with its story."""
     call = _Call(kind, random.Random(f"{kind} {seed}"))
     _talk(call)
     _disturb(call)
     served, settings, reports = _served(call), _settings(call.draw), call.draw.random() < 0.3
     limit_s = max([call.end_s, *(at_s for at_s, _ in call.acts)]) + ENDS_IN_S
     out = Played()
+    equipped = _equip(call, served) if tools else {}
     try:
-        play(call.speech, limit_s, settings=settings, acts=call.acts, reports=reports, into=out, **served)
-        wrong = _words_wrong(call, out)
+        play(call.speech, limit_s, settings=settings, acts=call.acts, reports=reports, into=out, **served, **equipped)
+        wrong = _words_wrong(call, out) + (_tools_wrong(out, equipped["tools"]) if tools else "")
         if out.closed.t > limit_s - 1.0:
             wrong += f" it did not end in {ENDS_IN_S:g} s"
     except Exception as error:
@@ -209,6 +247,12 @@ def _story(call: _Call, seed: int, settings: SessionSettings, wrong: str, out: P
 @pytest.mark.parametrize("kind", ["cascade", "client", "s2s"])
 def test_a_call_made_up_by_a_seed(kind: str, seed: int) -> None:
     _one(kind, seed)
+
+
+@pytest.mark.parametrize("seed", range(RUNS))
+@pytest.mark.parametrize("kind", ["cascade", "s2s"])
+def test_a_call_with_tools_made_up_by_a_seed(kind: str, seed: int) -> None:
+    _one(kind, seed, tools=True)
 
 
 @pytest.mark.parametrize(
