@@ -7,7 +7,8 @@
     settling.overdue(interim)                   it has not, in time: the events that answer all the same
 
 Overdue   the words of the interim become a final, so that none is lost. When the vendor's own final comes after all,
-          only what is new of it is told: by the words' times where it gives any, else by the words themselves.
+          only what is new of it is told: by the words' times where it gives any, else by the words themselves. One
+          that covers no more than was answered without it is late: its words are told as a final without a span.
 Pure. Positions in samples of the session.
 """
 
@@ -40,8 +41,10 @@ class Settling:
         """Finals have been told up to here."""
         self.utt = 0
         self.asks: deque[Ask] = deque()
-        self._stood_in = ""
-        """Text that was told in place of a final that may still come."""
+        self._heard = pos
+        """The vendor has had its word up to here; what lies between here and `pos` was answered without it."""
+        self._alone: deque[tuple[Ask, str]] = deque(maxlen=ASKS_MAX)
+        """What was answered without the vendor, whose finals may still come, and the text that stood in for each."""
 
     def speech(self, utt: int) -> None:
         self.utt = utt
@@ -60,33 +63,45 @@ class Settling:
         words: Sequence[TimedWord] | None = None,
         confidence: float | None = None,
         language: str | None = None,
+        from_pos: int | None = None,
     ) -> Final | None:
-        if to_pos <= self.pos:
+        """`from_pos`: where the vendor's final begins, if it says so: it repeats nothing of what lies before."""
+        if to_pos <= self._heard:
             return None
+        if to_pos <= self.pos:
+            return self._late(to_pos, text, confidence, language)
         if words is not None:
-            fresh = tuple(w for w in words if (w.from_pos + w.to_pos) // 2 >= self.pos)
+            begin = self.pos if self._stood_in else self._heard
+            fresh = tuple(w for w in words if (w.from_pos + w.to_pos) // 2 >= begin)
             if len(fresh) < len(words):
                 text = " ".join(w.text for w in fresh)
             words = tuple(self._within(w, to_pos) for w in fresh)
-        elif self._stood_in:
-            text = rest(text, self._stood_in)
-        self._stood_in = ""
+        else:
+            text = self.fresh(text, from_pos)
+        self._alone.clear()
         told = Final(
             utt=self._utt_at(to_pos), text=text, from_pos=self.pos, to_pos=to_pos, words=words,
             confidence=confidence, language=language,
         )  # fmt: skip
-        self.pos = to_pos
+        self.pos = self._heard = to_pos
         return told
 
-    def fresh(self, interim: str) -> str:
-        """An interim without what has stood in for a final already."""
-        return rest(interim, self._stood_in) if self._stood_in else interim
+    def fresh(self, text: str, from_pos: int | None = None) -> str:
+        """A text without what has stood in for a final already."""
+        if from_pos is not None and from_pos >= self.pos:
+            return text
+        return rest(text, self._stood_in)
+
+    @property
+    def _stood_in(self) -> str:
+        return " ".join(text for _, text in self._alone if text)
 
     def answered(self, pos: int) -> list[ProviderEvent]:
         """Every ask up to `pos`, and the oldest that was sent in any case: the vendor answers in order."""
         events: list[ProviderEvent] = []
         while self.asks and self.asks[0].is_sent and (not events or self.asks[0].pos <= pos):
             events += self._answer(self.asks.popleft())
+            self._heard = self.pos
         return events
 
     def overdue(self, interim: str) -> list[ProviderEvent]:
@@ -94,10 +109,13 @@ class Settling:
         if not self.asks:
             return []
         ask = self.asks.popleft()
-        if not interim or ask.pos <= self.pos:
+        if ask.pos <= self.pos:
+            return self._answer(ask)
+        self._alone.append((ask, interim))
+        if not interim:
             return self._answer(ask)
         told = Final(utt=ask.utt, text=interim, from_pos=self.pos, to_pos=ask.pos)
-        self.pos, self._stood_in = ask.pos, f"{self._stood_in} {interim}".strip()
+        self.pos = ask.pos
         return [told, *self._answer(ask)]
 
     def unsent(self) -> Ask | None:
@@ -117,6 +135,18 @@ class Settling:
         events.append(Finalized(utt=ask.utt, to_pos=ask.pos))
         return events
 
+    def _late(self, to_pos: int, text: str, confidence: float | None, language: str | None) -> Final | None:
+        """The vendor's word on what was answered without it: as far as it is new."""
+        utt, told = self.utt, ""
+        while self._alone and self._alone[0][0].pos <= to_pos:
+            ask, stood_in = self._alone.popleft()
+            utt, told = ask.utt, f"{told} {stood_in}"
+        self._heard = to_pos
+        text = beyond(text, told)
+        if not text:
+            return None
+        return Final(utt=utt, text=text, from_pos=self.pos, to_pos=self.pos, confidence=confidence, language=language)
+
     def _utt_at(self, to_pos: int) -> int:
         """The utterance of a final: the first that is being finalized and reaches so far, or the one being spoken."""
         return next((ask.utt for ask in self.asks if to_pos <= ask.pos), self.utt)
@@ -132,6 +162,11 @@ def rest(text: str, told: str) -> str:
     if [_bare(w) for w in words[: len(before)]] == before:
         return " ".join(words[len(before) :])
     return text
+
+
+def beyond(text: str, told: str) -> str:
+    """What `text` has more than `told`, both of the same audio: the words beyond as many as were told."""
+    return " ".join(text.split()[len(told.split()) :])
 
 
 def _bare(word: str) -> str:

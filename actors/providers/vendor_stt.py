@@ -216,10 +216,10 @@ class SttLine:
         else:
             self._watch.heard()
 
-    def partial(self, text: str) -> None:
-        """Text that replaces the interim before it: everything that no final has yet."""
+    def partial(self, text: str, from_pos: int | None = None) -> None:
+        """Text that replaces the interim before it: everything that no final has yet, from `from_pos` if known."""
         self.alive()
-        text = self._settling.fresh(text)
+        text = self._settling.fresh(text, from_pos)
         if text != self._interim:
             self._interim = text
             self._tell(Partial(utt=self._settling.utt, text=text))
@@ -232,16 +232,19 @@ class SttLine:
         *,
         confidence: float | None = None,
         language: str | None = None,
+        from_pos: int | None = None,
     ) -> str:
-        """Text that is settled, up to `to_pos`. Returns what was told of it: empty where all of it was told before."""
+        """Text that is settled, up to `to_pos`, and from `from_pos` where the vendor says so. Returns what was told of
+        it: empty where all of it was told before."""
         self.alive()
-        told = self._settling.final(to_pos, text, words, confidence, language)
+        told = self._settling.final(to_pos, text, words, confidence, language, from_pos)
         if told is None:
             self.counts.stale += bool(text)
             return ""
-        if not told.text:
-            self.partial("")  # words that were no words after all
-        self._interim = ""
+        if told.to_pos > told.from_pos:  # else it is late: the interim is of what was said after it
+            if not told.text:
+                self.partial("")  # words that were no words after all
+            self._interim = ""
         self._ledger.settle(told.to_pos)
         self._tell(told)
         return told.text

@@ -149,6 +149,32 @@ def test_a_late_final_with_times_tells_only_the_words_after_what_was_told() -> N
     assert settling.final(170, "twice") is None
 
 
+def test_a_late_final_of_no_more_than_was_answered_tells_its_words_without_a_span() -> None:
+    settling = Settling(0)
+    settling.ask(1, 100)
+    assert settling.overdue("") == [Final(utt=1, text="", from_pos=0, to_pos=100), Finalized(utt=1, to_pos=100)]
+    settling.ask(2, 200)
+    settling.overdue("queen of")
+    settling.ask(3, 300)
+    assert settling.final(100, "ten of clubs") == Final(utt=1, text="ten of clubs", from_pos=200, to_pos=200)
+    assert settling.final(100, "ten of clubs") is None  # once
+    assert settling.final(200, "Queen of hearts") == Final(utt=2, text="hearts", from_pos=200, to_pos=200)
+    settling.overdue("yes")
+    assert settling.final(300, "Yes.") is None  # nothing new
+    third = settling.final(400, "yes", from_pos=300)  # said again, and the vendor says that it is of later audio
+    assert third == Final(utt=3, text="yes", from_pos=300, to_pos=400)
+
+
+def test_words_that_nothing_stood_in_for_are_told_by_the_final_that_covers_them() -> None:
+    settling = Settling(0)
+    settling.ask(1, 100)
+    settling.overdue("")
+    told = settling.final(200, "ten clubs", [TimedWord("ten", 10, 50), TimedWord("clubs", 120, 160)])
+    assert told is not None
+    assert (told.text, told.from_pos, told.to_pos) == ("ten clubs", 100, 200)
+    assert told.words == (TimedWord("ten", 100, 100), TimedWord("clubs", 120, 160))
+
+
 @pytest.mark.parametrize(
     ("text", "told", "left"),
     [
@@ -190,7 +216,8 @@ def test_finals_are_contiguous_and_every_ask_is_answered_once_in_order(steps: li
     begin = 10
     for event in told:
         if isinstance(event, Final):
-            assert event.from_pos == begin < event.to_pos
+            assert event.from_pos == begin
+            assert begin < event.to_pos or (begin == event.to_pos and event.text)  # the latter: late words
             begin = event.to_pos
         else:
             assert event.to_pos <= begin  # everything up to it was told
