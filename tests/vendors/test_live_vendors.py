@@ -37,7 +37,7 @@ async def tried(case: VendorCase, url: str) -> LiveResult:
 
 
 def url_of(vendor: FakeVendor, case: VendorCase) -> str:
-    return vendor.ws_url if case.by == "socket" else vendor.http_url
+    return (vendor.ws_url if case.by == "socket" else vendor.http_url) + case.prefix
 
 
 @EACH
