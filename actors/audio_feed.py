@@ -26,7 +26,8 @@ class AudioFeed:
     """One stage's cursor in the caller's audio."""
 
     __slots__ = (
-        "_frame", "_lag_max", "_pos", "_rate_hz", "_resampler", "_rest", "_ring", "dropped", "sent", "slot", "window",
+        "_frame", "_lag_max", "_pos", "_rate_hz", "_resampler", "_rest", "_ring", "dropped", "held", "sent", "slot",
+        "window",
     )  # fmt: skip
 
     def __init__(self, slot: StageSlot, ring: ReplayRing, ear_hz: int) -> None:
@@ -34,6 +35,8 @@ class AudioFeed:
         self._frame = ear_hz * FRAME_MS // 1000
         self._lag_max = int(LAG_MAX_S * ear_hz)
         self.sent = self.dropped = 0
+        self.held = False
+        """What comes waits in the ring: another stream will be given it."""
         self._resampler: Resampler | None = None
         self._pos = 0
         self._rest = b""
@@ -64,6 +67,8 @@ class AudioFeed:
     def push(self, pos: int, frame: bytes) -> None:
         """The ear has a new frame (it is in the ring already)."""
         port = self.slot.port
+        if self.held:
+            return
         if port is not None and pos == self.sent and self._resampler is None and port.unaccepted < self.window:
             self.sent = pos + self._frame
             port.audio(pos, frame)
@@ -73,7 +78,7 @@ class AudioFeed:
     def pump(self) -> None:
         """Send what credit allows; let go of what is too old."""
         port, end = self.slot.port, self._ring.end
-        while port is not None and self.sent < end and port.unaccepted < self.window:
+        while port is not None and not self.held and self.sent < end and port.unaccepted < self.window:
             if self.sent < self._ring.start:
                 self._skip(self._ring.start)
             frame = self._ring.read(self.sent, min(self.sent + self._frame, end))

@@ -302,8 +302,8 @@ class ProviderLinks:
             self._tasks.create_task(self._dial(peer, lease))
         op = wire.OpenStream(
             epoch=spec.epoch, lease_id=lease.lease_id, session_id=spec.session_id, tenant_id=spec.tenant_id,
-            rate_hz=spec.rate_hz, pos=spec.pos, options=dict(spec.options), tools=spec.tools, trace=spec.trace,
-            ack_ms=ack_ms,
+            rate_hz=spec.rate_hz, pos=spec.pos, options=dict(spec.options), resume=spec.resume, tools=spec.tools,
+            trace=spec.trace, ack_ms=ack_ms,
         )  # fmt: skip
         stream = peer.number()
         port = LinkPort(provider, peer, stream, spec, op, sink)

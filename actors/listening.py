@@ -54,7 +54,9 @@ class Listening:
         self.finalizing: int | None = None
         """The utterance whose `finalized` is owed."""
         self.final_due_s: float | None = None
-        self._finalize_at = 0
+        self.final_missed = False
+        """The answer to the last `finalize` did not come."""
+        self._finalize_at = self._renewed_at = 0
         self._finalize_sent = True
         self._words, self._obey, self._heard_ms, self._clock = words, obey, heard_ms, clock
         law.has_verdicts = vad is not None
@@ -132,6 +134,7 @@ class Listening:
         if self.lull is not None:
             self.lull.wake()
         self.finalizing, self._finalize_at, self._finalize_sent = utt, self.ear.pos, False
+        self.final_missed = False
         self.final_due_s = self._clock() + self.final_p99_s + _FINALIZE_SLACK_S
         self._finalize()
 
@@ -147,9 +150,23 @@ class Listening:
     def final(self, event: Final) -> tuple[float, float]:
         """Settle; returns the span in media seconds. The session tells the law after it told the caller."""
         rate = self.ear.rate_hz
-        from_pos, to_pos = self.words.to_ear(event.from_pos), self.words.to_ear(event.to_pos)
+        from_pos = max(self.words.to_ear(event.from_pos), self._renewed_at)  # it was opened before it took over
+        to_pos = max(self.words.to_ear(event.to_pos), from_pos)
         self.ear.ring.settle(to_pos)
         return from_pos / rate, to_pos / rate
+
+    def renewed(self) -> None:
+        """Another stream of the same provider serves: it goes on where the one before ended."""
+        feed, port = self.words, self._words.port
+        assert port is not None
+        self._renewed_at = feed.sent
+        feed.restart(feed.sent, port.rate_hz)
+        feed.held = False
+        if self.lull is not None and not self.lull.resting:
+            self._words.send(wire.SttResume())  # it was told to wait for its turn
+        if self.lull is not None and self.law.caller is CallerState.SPEAKING:
+            self._words.send(wire.SttSpeechStart(utt=self.law.utt, pos=feed.to_stream(feed.sent)))
+        self.pump()
 
     def word_times(self, word: TimedWord) -> tuple[float, float]:
         rate = self.ear.rate_hz
@@ -167,4 +184,5 @@ class Listening:
         utt, self.finalizing, self.final_due_s = self.finalizing, None, None
         self._finalize_sent = True
         if utt is not None:
+            self.final_missed = True
             self._obey(self.law.final_timeout(utt, self.ear.at_s))

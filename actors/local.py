@@ -51,6 +51,9 @@ class LocalConnector:
     def outcome(self, slot: StageSlot, fault: Fault | None) -> None:
         """Nobody to tell: one call has no cluster."""
 
+    def beside(self, slot: StageSlot, candidate: Candidate, spec: StreamSpec) -> None:
+        self.request(slot, candidate, slot.index, spec)
+
     def request(self, slot: StageSlot, candidate: Candidate, index: int, spec: StreamSpec) -> None:
         given = self._providers.get(candidate.provider)
         try:

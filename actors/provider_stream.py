@@ -53,7 +53,7 @@ class HostedStream:
     def spec(self, op: wire.OpenStream) -> StreamSpec:
         return StreamSpec(
             stream=self.key, epoch=op.epoch, session_id=op.session_id, tenant_id=op.tenant_id, rate_hz=op.rate_hz,
-            pos=op.pos, options=op.options, tools=op.tools, trace=op.trace,
+            pos=op.pos, options=op.options, resume=op.resume, tools=op.tools, trace=op.trace,
         )  # fmt: skip
 
     def emit(self, event: ProviderEvent) -> None:

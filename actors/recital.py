@@ -63,7 +63,7 @@ class Recital:
     is_ending: bool = False
     """The voice was told that the context gets no more text."""
     yields: bool = False
-    """The voice is about to be replaced: let go of it at the next sentence."""
+    """The voice is about to be replaced: its context ends at the next sentence, and none is begun until it has been."""
     _waiting: deque[Piece] = field(default_factory=deque)
     _in_voice: deque[_Sentence] = field(default_factory=deque)
     _begins: bool = True
@@ -108,6 +108,8 @@ class Recital:
     def pump(self, voice: StageSlot, can: TtsCapabilities, *, text_done: bool) -> int:
         """Give the voice the text it should be working on; returns the characters given."""
         streams, given = can.takes == "stream", 0
+        if self.yields and not self.is_open:
+            return 0  # the next voice begins where this one ended
         while self._waiting and not self.is_ending:
             if not self._has_room(streams):
                 if self.is_open and streams:
@@ -213,7 +215,7 @@ class Recital:
         """Nothing more comes of the context."""
         while self._in_voice:
             self.flushed()
-        self.is_open = self.is_ending = self.yields = False
+        self.is_open = self.is_ending = False
 
     def voice_changed(self) -> None:
         """The voice failed and another takes over: decide what is said again."""

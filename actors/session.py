@@ -29,6 +29,8 @@ from actors.listening import Listening
 from actors.observe import MediaDropped, Observer, SessionEnded, SessionStarted, ToolDone, TurnDone, ignore
 from actors.providers import interface as pi
 from actors.reply import Stamps
+from actors.roll_over import RollOver
+from actors.roll_stages import RollStages
 from actors.speaking import Speaking
 from actors.speaking_model import ModelVoice
 from actors.stage_options import StageOptions
@@ -160,6 +162,11 @@ class VoiceSession:
             client_agent=agent is not None and getattr(self._capabilities(agent.candidate), "client", False),
             capabilities=lambda slot: self._capabilities(slot.candidate),
         )  # fmt: skip
+        self._roll_stages = RollStages(
+            self.law, self._listen, self._speak, self._spec_beside, self._capabilities, self._tell_history,
+            self._ear_cut, self._leave_lane, lambda stage: self.record.counts.update((f"rolled_{stage}",)),
+        )  # fmt: skip
+        self._roll = RollOver(self.session_id, self._roll_stages, self._clock)
         self._tell_final_p99(words)
 
     def _with_fallback(self, stage: Stage, candidates: tuple[Candidate, ...]) -> tuple[Candidate, ...]:
@@ -180,10 +187,21 @@ class VoiceSession:
             pos = self._listen.vad.restart(max(self._listen.vad_pos, ring.start), rate_hz)
         elif slot.stage in ("stt", "s2s"):
             pos = self._listen.words.restart(ring.end if self.opened else ring.start, rate_hz)
+        return self._spec_at(slot, candidate, slot.epoch, rate_hz, pos)
+
+    def _spec_beside(self, slot: StageSlot, candidate: Candidate, epoch: int) -> pi.StreamSpec:
+        """For a stream of the same candidate that will take over from the one that serves."""
+        assert slot.port is not None
+        pos = self._listen.words.to_stream(self.ear.pos) if slot.stage in ("stt", "s2s") else 0
+        return self._spec_at(slot, candidate, epoch, slot.port.rate_hz, pos)
+
+    def _spec_at(self, slot: StageSlot, candidate: Candidate, epoch: int, rate_hz: int, pos: int) -> pi.StreamSpec:
+        is_model = slot.stage == "s2s"
         return pi.StreamSpec(
-            stream=0, epoch=slot.epoch, session_id=self.session_id, tenant_id=self.plan.tenant_id, rate_hz=rate_hz,
+            stream=0, epoch=epoch, session_id=self.session_id, tenant_id=self.plan.tenant_id, rate_hz=rate_hz,
             pos=pos, options=self._options.of(candidate), trace=self._trace,
-            tools=offered(self.plan) if slot.stage == "s2s" else (),
+            tools=offered(self.plan) if is_model else (),
+            resume=self._roll_stages.resume(candidate.provider) if is_model and self.opened else None,
         )  # fmt: skip
 
     # ---------------------------------------------------------------------------------------------- from the host
@@ -246,6 +264,7 @@ class VoiceSession:
         for slot in tuple(self.slots.values()):
             if slot.due_s is not None:
                 slot.tick(now_s)
+        self._roll.tick(now_s)
         self._deadlines(now_s)
         self._let_go()
         lull = self._listen.lull
@@ -429,6 +448,7 @@ class VoiceSession:
             self._speak.answer_due_s,
             self._speak.model.due_s if self._speak.model else None,
         ]
+        dues.append(self._roll.due_s)
         if self._listen.lull is not None:
             dues.append(self._listen.lull.due_s)
         if self._speak.current is not None:
@@ -566,8 +586,20 @@ class VoiceSession:
 
     # ------------------------------------------------------------------------------------------- from the stages
 
+    def stage_prepared(self, slot: StageSlot) -> None:
+        self._roll_stages.prepared(slot)
+        self._roll.prepared(slot)
+        self._wake()
+
+    def _ear_cut(self) -> None:
+        """The ear was taken away in mid-utterance: what it had heard stands, nobody answers for the rest."""
+        self._listen.final_missing()
+        self._after_final()
+        self.obey(self.law.ear_lost(self.ear.at_s))
+
     def stage_ready(self, slot: StageSlot) -> None:
         self._leave_lane()
+        self._roll.serves(slot)
         self._listen.pump()
         if slot.stage in ("stt", "s2s"):
             self._hearing, self._heard_since_s = True, self.ear.at_s if self.opened else 0.0
@@ -622,6 +654,11 @@ class VoiceSession:
         if isinstance(event, pi.Refused):
             detail = f"{slot.provider} does not change {', '.join(event.options)} in mid-call"
             self.emit(ev.Degraded, stage=slot.stage, detail=detail)
+        elif isinstance(event, pi.Expiring):
+            self._roll.expiring(slot, event.in_s)
+            self._wake()
+        elif isinstance(event, pi.Resumable):
+            self._roll_stages.resumable(slot, event.handle)
         elif isinstance(event, pi.Usage):
             self.record.report(slot.stage, slot.provider, event.amounts)
         elif slot.stage == "stt":
@@ -639,7 +676,9 @@ class VoiceSession:
 
     def stage_changed(self, slot: StageSlot, before: str, why: str) -> None:
         self._leave_lane()
-        self.emit(ev.ProviderChanged, stage=slot.stage, before=before, after=slot.provider, why=why)
+        self._roll.gone(slot)
+        if before != slot.provider:  # else its time was up, and it serves on
+            self.emit(ev.ProviderChanged, stage=slot.stage, before=before, after=slot.provider, why=why)
         if slot.stage in FALLBACKS and slot.candidate.type == FALLBACKS[slot.stage]:
             self.emit(ev.Degraded, stage=slot.stage, detail=f"every candidate failed; {slot.provider} stands in")
         if slot.stage in ("stt", "s2s"):
@@ -671,6 +710,8 @@ class VoiceSession:
             at_s = self.ear.at_s  # it alone would have said that the caller stopped
             self.obey(self.law.speech_stopped(at_s, at_s))
         self._model.changed()
+        if slot.state == "opening" and self._roll_stages.resume(slot.provider) is not None:
+            return  # it comes back to the conversation as the vendor kept it
         for item in self._speak.history.items():
             slot.send(wire.S2sInject(role=item.role if item.role != "tool" else "system", text=as_text(item)))
 

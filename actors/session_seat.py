@@ -253,6 +253,15 @@ class Seat:
         else:
             slot.take(port, spec.epoch)
 
+    def beside(self, slot: StageSlot, candidate: Candidate, spec: StreamSpec) -> None:
+        """On the lease that is held: for the moments of a roll-over a session has two streams on one actor."""
+        lease = self._held.get(slot.stage)
+        if lease is None or lease.candidate != slot.index:
+            detail = "no stream is leased that a second could stand beside"
+            self._host.soon(slot.refused, spec.epoch, Fault(kind="busy", detail=detail))
+            return
+        self._open(slot, candidate, spec, lease)
+
     def _open(self, slot: StageSlot, candidate: Candidate, spec: StreamSpec, lease: wire.Lease) -> None:
         self._held[slot.stage] = lease
         ack_ms = 0 if self.session.mode == "lockstep" else 100

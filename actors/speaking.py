@@ -467,6 +467,33 @@ class Speaking:
             self.current.voice_changed()
             self._pump(self.current)
 
+    def yield_voice(self, *, now: bool) -> None:
+        """Another stream is to take over: the context ends at the next sentence, or at this word."""
+        reply = self.current
+        if reply is not None and reply.source != "model" and self._voice is not None:
+            reply.recital.yields = True
+            self._give(reply)
+            if now:
+                reply.recital.end_idle(self._voice)
+
+    def take_voice(self) -> None:
+        """It has taken over, or will not."""
+        if self.current is not None and self.current.source != "model":
+            self.current.recital.yields = False
+            self._pump(self.current)
+
+    @property
+    def is_model_quiet(self) -> bool:
+        """The model says nothing and owes nothing."""
+        model = self.model
+        busy = model is None or model.waiting or model.owed or model.due_s is not None
+        return not busy and self.current is None and not self.tools.wanted
+
+    def again(self) -> None:
+        """A model serves that knows the history: it answers what the one before did not."""
+        if self.model is not None:
+            self.model.again()
+
     def voice_idle(self) -> None:
         """The vendor is about to drop the open context, since the agent pauses: it is ended, and begun again with the
         next words."""

@@ -139,6 +139,11 @@ class ToolDesk:
         return any(round.wanted for round in self._rounds.values())
 
     @property
+    def is_busy(self) -> bool:
+        """Tools are at work, whoever still wants what comes of them."""
+        return bool(self._pending)
+
+    @property
     def due_s(self) -> float | None:
         return min((call.due_s for call in self._pending.values()), default=None)
 

@@ -114,6 +114,7 @@ class OpenStream(StageOp, frozen=True, kw_only=True, tag="open"):
     rate_hz: int
     pos: int
     options: dict[str, Any]
+    resume: str | None = None
     trace: str | None = None
     tools: tuple[Tool, ...] = ()
     ack_ms: int = 100

@@ -97,7 +97,7 @@ class FakeAgent(FakeProvider):
     @classmethod
     def capabilities(cls, options: Mapping[str, Any]) -> AgentCapabilities:
         known = stream_options.parse(FakeAgentOptions, cls.TYPE, options)
-        return AgentCapabilities(streams_per_actor=known.streams_per_actor, tools=True)
+        return AgentCapabilities(streams_per_actor=known.streams_per_actor, max_stream_s=known.max_stream_s, tools=True)
 
     def __init__(self, options: Mapping[str, Any], secret: Secret | None = None, endpoint: str | None = None) -> None:
         super().__init__(stream_options.parse(FakeAgentOptions, self.TYPE, options))

@@ -23,7 +23,7 @@ from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, Le
+from annotated_types import Ge, Gt, Le
 
 from actors.providers import options as stream_options
 from actors.providers.interface import Emit, Fault, Options, ProviderEvent, StreamSpec
@@ -53,6 +53,8 @@ class FakeOptions(Options):
     """So many answers; the next request faults every open stream."""
     fail_kind: FaultKind = "connect"
     """Of `fail_after` and `die_after_s`."""
+    max_stream_s: Annotated[float, Gt(0)] | None = None
+    """A stream lives no longer, and says so in its capability; then it faults with `expired`."""
     die_after_s: Delay | None = None
     """A stream faults so long after it was opened."""
     record_max: Annotated[int, Ge(0), Le(1_000_000)] = 1000
@@ -188,6 +190,8 @@ class FakeStream:
         self._idle.set()
         if options.die_after_s is not None:
             self._death = self._loop.call_later(options.die_after_s, self.fault, options.fail_kind, "died as told")
+        elif options.max_stream_s is not None:
+            self._death = self._loop.call_later(options.max_stream_s, self.fault, "expired", "its time is up")
 
     @property
     def is_waiting(self) -> bool:

@@ -56,6 +56,8 @@ class FakeS2sOptions(FakeOptions):
     """Times real time at which audio comes; None: all at once."""
     first_audio_s: Delay = 0.0
     chunk_ms: Annotated[int, Ge(10)] = 100
+    resume: bool = False
+    """It takes a conversation up again by a handle (`handle.emit(Resumable(...))` gives one)."""
     instructions: str | None = None
     voice: str = "fake"
     language: str | None = None
@@ -210,8 +212,10 @@ class FakeS2s(FakeProvider):
             rates_hz=(RATE_HZ,),
             output_rate_hz=RATE_HZ,
             streams_per_actor=known.streams_per_actor,
+            max_stream_s=known.max_stream_s,
             vad=known.vad,
             truncation=True,
+            resume=known.resume,
             tools=True,
         )
 

@@ -187,6 +187,7 @@ class FakeStt(FakeProvider):
         return SttCapabilities(
             rates_hz=FAKE_RATES_HZ,
             streams_per_actor=known.streams_per_actor,
+            max_stream_s=known.max_stream_s,
             partials=known.partials,
             word_times=True,
             turn_events=known.turn_events,

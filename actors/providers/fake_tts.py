@@ -153,6 +153,7 @@ class FakeTts(FakeProvider):
         return TtsCapabilities(
             rates_hz=FAKE_RATES_HZ,
             streams_per_actor=known.streams_per_actor,
+            max_stream_s=known.max_stream_s,
             takes=known.takes,
             alignment=known.alignment,
             first_audio_p99_s=known.first_audio_p99_s,

@@ -144,6 +144,8 @@ class StreamSpec:
     pos: int = 0
     """Position of the first sample that will come."""
     options: Mapping[str, Any] = field(default_factory=dict)
+    resume: str | None = None
+    """S2S: the newest `Resumable` handle of a stream before this one; the history is then not told again."""
     tools: tuple[Tool, ...] = ()
     """S2S: what the model may call. An agent is told with each `reply`."""
     trace: str | None = None

@@ -194,7 +194,7 @@ def test_a_fake_agent_answers_with_what_it_was_given() -> None:
         (0.0, i.TextDelta(turn=4, revision=1, delta="Hello ")),
         (0.1, i.TextDelta(turn=4, revision=1, delta="there.")),
         (0.1, i.AgentDone(turn=4, revision=1)),
-        (1.0, i.Action(turn=5, name="hang_up")),
+        (1.0, i.Action(turn=5, name="hang_up", revision=0)),
         (1.0, i.AgentDone(turn=5, revision=0)),
         (1.0, i.TextDelta(turn=6, revision=0, delta="Later.")),
         (1.0, i.AgentDone(turn=6, revision=0)),
