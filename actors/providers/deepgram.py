@@ -22,15 +22,14 @@ from annotated_types import Ge, Le, Len, MaxLen
 from pydantic import Field
 
 from actors.logs import get_logger
-from actors.providers import options as stream_options
-from actors.providers.interface import Emit, Options, StreamSpec, SttCapabilities, TimedWord
-from actors.providers.vendor_dialect import SttSettings, Updated
+from actors.providers.interface import Options, StreamSpec, SttCapabilities, TimedWord
+from actors.providers.vendor_dialect import SttSettings, Updated, changed_options
 from actors.providers.vendor_endpoint import Endpoint
 from actors.providers.vendor_faults import Vendor
 from actors.providers.vendor_json import decode, encode, kind_of
-from actors.providers.vendor_provider import VendorProvider
 from actors.providers.vendor_socket import Message, SocketRequest
 from actors.providers.vendor_stt import SttLine
+from actors.providers.vendor_stt_provider import VendorSttProvider
 
 __all__ = ["DeepgramOptions", "Provider"]
 
@@ -151,11 +150,7 @@ class DeepgramDialect:
         return ('{"type":"CloseStream"}',)
 
     def update(self, changes: Mapping[str, Any]) -> Updated:
-        before = self.options
-        takes = {name: value for name, value in changes.items() if name not in _FIXED}
-        self.options, refused = stream_options.changed(before, takes)
-        refused += tuple(name for name in changes if name in _FIXED)
-        changed = {n for n in takes if n not in refused and getattr(before, n) != getattr(self.options, n)}
+        self.options, changed, refused = changed_options(self.options, changes, _FIXED)
         if changed <= _BY_MESSAGE and self.options.model.startswith("nova-3"):
             return Updated(refused=refused, messages=(self._configure(changed),) if changed else ())
         return Updated(refused=refused, reconnect=bool(changed))
@@ -240,7 +235,7 @@ class DeepgramDialect:
         return query + ([("tag", o.tag)] if o.tag else [])
 
 
-class Provider(VendorProvider[DeepgramOptions]):
+class Provider(VendorSttProvider[DeepgramOptions]):
     TYPE = "deepgram"
     DEFAULT_ENDPOINT = "https://api.deepgram.com"
     MARKS = {  # noqa: RUF012
@@ -265,33 +260,11 @@ class Provider(VendorProvider[DeepgramOptions]):
             needs_secret=True,
         )
 
-    async def probe(self) -> None:
-        """A socket with the configured model and language opens and closes: key, model and parameters are taken."""
-        spec = StreamSpec(stream=0, epoch=0, session_id="probe", tenant_id="", rate_hz=16000)
-        socket = await self.dial(self._dialect(self.options, spec, self.vendor).request())
-        await socket.close()
-
-    async def open(self, spec: StreamSpec, emit: Emit) -> SttLine:
-        options, vendor = self.parsed(spec), self.vendor.of(spec.tenant_id)
-        if spec.rate_hz not in self.capabilities({}).rates_hz:
-            raise vendor.error("config", f"rate_hz {spec.rate_hz}; it takes linear16 at 8000 to 48000")
-        await self.warm()
-        dialect = self._dialect(options, spec, vendor)
-        socket = await self.dial(dialect.request(), spec.tenant_id)
-        line = SttLine(
-            dialect, spec, emit, vendor, self.counts, self.home,
-            lambda request: self.dial(request, spec.tenant_id), _settings(options), self.rng, self.let_go,
-        )  # fmt: skip
-        self.keep(line)
-        line.start(socket)
-        return line
-
-    def _dialect(self, options: DeepgramOptions, spec: StreamSpec, vendor: Vendor) -> DeepgramDialect:
+    def dialect(self, options: DeepgramOptions, spec: StreamSpec, vendor: Vendor) -> DeepgramDialect:
         return DeepgramDialect(options, spec, vendor, self.key, self.endpoint)
 
-
-def _settings(options: DeepgramOptions) -> SttSettings:
-    return SttSettings(
-        chunk_ms=options.chunk_ms, keepalive_s=options.keepalive_s, finalize_s=options.finalize_s,
-        stall_s=options.stall_s, kept_s=options.kept_s, age_max_s=options.max_connection_s, replay_rate=1.25,
-    )  # fmt: skip
+    def settings(self, options: DeepgramOptions) -> SttSettings:
+        return SttSettings(
+            chunk_ms=options.chunk_ms, keepalive_s=options.keepalive_s, finalize_s=options.finalize_s,
+            stall_s=options.stall_s, kept_s=options.kept_s, age_max_s=options.max_connection_s, replay_rate=1.25,
+        )  # fmt: skip

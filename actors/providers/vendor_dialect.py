@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from pydantic import BaseModel
+
+from actors.providers import options as stream_options
 from actors.providers.vendor_socket import Message, SocketRequest
 
 if TYPE_CHECKING:
     from actors.providers.vendor_stt import SttLine
 
-__all__ = ["Dialect", "SttSettings", "Updated"]
+__all__ = ["Dialect", "SttSettings", "Updated", "changed_options"]
+
+O = TypeVar("O", bound=BaseModel)  # noqa: E741
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +49,16 @@ class Updated:
     """For the connection that is open."""
     reconnect: bool = False
     """They are options of the connection."""
+
+
+def changed_options(
+    options: O, changes: Mapping[str, Any], fixed: Collection[str]
+) -> tuple[O, set[str], tuple[str, ...]]:
+    """(options with what holds, names that have another value now, names refused). `fixed`: set when a stream opens."""
+    takes = {name: value for name, value in changes.items() if name not in fixed}
+    after, refused = stream_options.changed(options, takes)
+    refused += tuple(name for name in changes if name in fixed)
+    return after, {n for n in takes if n not in refused and getattr(options, n) != getattr(after, n)}, refused
 
 
 class Dialect(Protocol):

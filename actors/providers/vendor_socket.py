@@ -4,6 +4,7 @@
     socket.send('{"type":"Finalize"}')                 never waits, never dropped: past its bound the socket fails
     socket.send_audio(pcm, mark=(pos, n))              never waits; past its bound the oldest audio goes, counted
     await socket.run(take, sent)                       reads and writes; returns after our own end, raises otherwise
+    await socket.until(holds, timeout_s)               reads a greeting, before `run`
     await socket.close()                               bounded
 
 `take(message)` is called for each message and must not wait; what it raises ends the socket (a ProviderError as it is,
@@ -168,6 +169,17 @@ class VendorSocket:
             raise self._failure from None
         if failure is not None and not self._ending:
             raise failure from None
+
+    async def until(self, holds: Callable[[Message], bool], timeout_s: float) -> None:
+        """Read until a message `holds`: a greeting. Not while `run` runs. Raises ProviderError."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                while not holds(await self._ws.recv()):
+                    pass
+        except TimeoutError:
+            raise self.vendor.error("timeout", f"no greeting in {timeout_s:g} s") from None
+        except websockets.ConnectionClosed as error:
+            raise self.vendor.from_exception(error, "reading") from None
 
     async def close(self, code: int = 1000) -> None:
         """Close frame, its answer for `close_s` at most, gone. Idempotent."""
