@@ -14,6 +14,7 @@ One object per credential and region, in its actor: connections are never shared
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Mapping
 from random import Random
 from typing import Any, ClassVar, Generic, TypeVar
@@ -99,8 +100,9 @@ class VendorProvider(Generic[O]):
     async def close(self) -> None:
         """Every stream, connection and task. Idempotent, bounded."""
         streams, self._streams = list(self._streams.values()), {}
-        async with asyncio.timeout(_CLOSE_S):
-            await asyncio.gather(*(s.close(drain=False) for s in streams), return_exceptions=True)
+        with contextlib.suppress(TimeoutError):  # what did not end by then ends with its home
+            async with asyncio.timeout(_CLOSE_S):
+                await asyncio.gather(*(s.close(drain=False) for s in streams), return_exceptions=True)
         await self.http.close()
         if self._is_open:
             await self.home.close(timeout_s=_CLOSE_S)

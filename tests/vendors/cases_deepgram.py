@@ -13,7 +13,7 @@ _NEVER = [Word("never", 0.0, 0.2)]
 
 def _of_another_channel(vendor: FakeDeepgram) -> None:
     told = results(_NEVER, 0.0, 0.3, True, True, False)
-    vendor.first = {**told, "channel_index": [1, 2]}
+    vendor.beside = {**told, "channel_index": [1, 2]}
 
 
 def _before_any_audio(vendor: FakeDeepgram) -> None:

@@ -49,6 +49,8 @@ class FakeDeepgram(FakeVendor):
         """Audio of all connections."""
         self.first: dict[str, Any] | None = None
         """Said on every connection before any audio came."""
+        self.beside: dict[str, Any] | None = None
+        """Said before each of its results."""
 
     def routes(self) -> Iterator[Route]:
         yield "GET", "/v1/listen", self.socket(self.listen)
@@ -176,6 +178,8 @@ class _Conversation:
             self.is_speaking = False
             if words:
                 self.last_word_end_s = words[-1].end_s
+        if self.vendor.beside is not None:
+            await self.peer.say(self.vendor.beside)
         await self.peer.send(results(words, start_s, end_s, is_final, speech_final, from_finalize))
 
 

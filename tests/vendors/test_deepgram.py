@@ -13,7 +13,8 @@ from actors.providers.fake_tones import say
 from actors.providers.vendor_stt import SttLine
 from actors.secrets import Secret
 from router.errors import ProviderError
-from tests.vendors.fake_deepgram import FakeDeepgram
+from tests.vendors.fake_deepgram import FakeDeepgram, results
+from tests.vendors.listener import Word
 from tests.vendors.live import Ear, run, spec
 from tests.vendors.server import KEY
 
@@ -205,6 +206,47 @@ def test_keyterms_change_in_place_and_the_language_by_another_connection() -> No
     run(scene())
 
 
+def test_what_a_replaced_connection_still_says_is_not_heard() -> None:
+    async def scene() -> None:
+        async with FakeDeepgram() as vendor:
+            deepgram, ear = provider(vendor, finalize_s=5.0), Ear()
+            await deepgram.warm()
+            line = await deepgram.open(spec(), ear)
+            vendor.orders.stall()
+            pos = speak(line, "one", 0, 1)
+            await vendor.until(lambda: vendor.received_s > 0)
+            old = vendor.peers[0]
+            line.update({"language": "de"})
+            await vendor.until(lambda: deepgram.counts.rolled_over == 1)
+            await old.say(results([Word("never", 0.0, 0.1)], 0.0, 0.2, True, True, True))
+            vendor.orders.allow()
+            assert (await ear.wait(i.Finalized)).to_pos == pos
+            assert texts(ear) == "one"
+            assert deepgram.counts.stale > 0
+            contiguous(ear)
+            await line.close(drain=False)
+            await deepgram.close()
+
+    run(scene())
+
+
+def test_a_time_that_cannot_be_is_a_fault() -> None:
+    async def scene() -> None:
+        async with FakeDeepgram() as vendor:
+            deepgram, ear = provider(vendor), Ear()
+            await deepgram.warm()
+            line = await deepgram.open(spec(), ear)
+            feed(line, silence(0.1), 0)
+            await vendor.until(lambda: vendor.received_s > 0.09)
+            await vendor.peers[0].say(results([Word("never", 90.0, 90.1)], 89.0, 2.0, True, True, False))
+            assert (await ear.wait(i.Fault)).kind == "protocol"
+            assert not ear.all(i.Final)
+            await line.close(drain=False)
+            await deepgram.close()
+
+    run(scene())
+
+
 def test_a_paused_stream_is_kept_alive_and_an_old_connection_replaced_before_it_is_too_old() -> None:
     async def scene() -> None:
         async with FakeDeepgram(idle_s=0.3) as vendor:
@@ -222,6 +264,7 @@ def test_a_paused_stream_is_kept_alive_and_an_old_connection_replaced_before_it_
             assert (await ear.wait(i.Finalized, 2)).to_pos == pos
             assert texts(ear) == "one two"
             contiguous(ear)
+            assert ear.all(i.Final)[0].words[0].from_pos == 0  # the silence of ours before it is not the session's
             assert not ear.all(i.Fault)
             assert deepgram.counts.rolled_over == 1
             await line.close(drain=False)
