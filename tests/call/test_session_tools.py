@@ -348,3 +348,25 @@ def test_an_option_that_a_stream_refuses_is_told() -> None:
     call = play([SPOKEN], 6.0, given=given, stages=stages, offers=FakeTools().with_actions(), tools=FakeTools())
     (degraded,) = call.of("degraded")
     assert (degraded.stage, degraded.detail) == ("tts", "tts does not change language in mid-call")
+
+
+@pytest.mark.parametrize(
+    ("voice", "contexts"),
+    [
+        pytest.param({"takes": "sentences"}, 1, id="sentences"),
+        pytest.param({"takes": "stream"}, 1, id="a stream"),
+        pytest.param({"takes": "stream", "context_idle_s": 1.0}, 2, id="a stream, and contexts may not wait"),
+    ],
+)
+def test_what_is_said_before_and_after_a_tool_is_one_reply(voice: dict[str, Any], contexts: int) -> None:
+    tools = FakeTools(status=(4.0, "on its way"))
+    given = providers(tts=voice)
+    given["agent"].handle.answer(["Let me look", calls("status")], "It is on its way.")
+    stages = plan_of(SessionSettings()).stages
+    stages["tts"] = (Candidate(stage="tts", provider="tts", type="fake-tts", options=voice),)
+    call = play([SPOKEN], 12.0, given=given, stages=stages, offers=tools.specs, tools=tools)
+    (stopped,) = call.of("voice.stopped")
+    assert (stopped.said, stopped.heard) == ("Let me look It is on its way.", "Let me look It is on its way.")
+    told = " ".join(args[1] for args in given["tts"].handle.calls("text"))
+    assert " ".join(told.split()) == "Let me look It is on its way."
+    assert len(given["tts"].handle.calls("begin")) == contexts
