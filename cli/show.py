@@ -68,6 +68,8 @@ class Transcript:
         self._console, self._timed = console, timed
         self._live = Live(Text(), console=console, auto_refresh=False, transient=True) if console.is_terminal else None
         self._replies: dict[int, str] = {}
+        self._shown: dict[int, str] = {}
+        """What a line has said of a reply: an agent that calls tools says more after its voice has begun."""
 
     def __enter__(self) -> Transcript:
         if self._live is not None:
@@ -103,13 +105,14 @@ class Transcript:
             case TurnEnded(turn_id=turn, why=why, revision=revision):
                 return Text(f"turn {turn} ended: {why}" + (f", revision {revision}" if revision else ""), style="dim")
             case VoiceStarted(reply_id=reply_id):
-                return Text.assemble(("agent   ", "bold green"), self._replies.get(reply_id, "…"))
+                self._shown[reply_id] = self._replies.get(reply_id, "…")
+                return Text.assemble(("agent   ", "bold green"), self._shown[reply_id])
             case VoiceStopped(why="interrupted", heard=heard):
                 return Text.assemble(("agent interrupted", "bold red"), f", heard: {heard or 'nothing'}")
             case VoiceStopped(why="failed"):
                 return Text("the reply failed", style="bold red")
-            case VoiceStopped(said=said, reply_id=reply_id) if said and said != self._replies.get(reply_id):
-                return Text.assemble(("agent   ", "bold green"), said)
+            case VoiceStopped(said=said, reply_id=reply_id) if rest := _rest(said, self._shown.get(reply_id, "")):
+                return Text.assemble(("agent   ", "bold green"), rest)
             case VoiceHeld():
                 return Text("agent holds", style="dim")
             case VoiceResumed():
@@ -140,6 +143,12 @@ class Transcript:
                 return Text(f"closed: {reason.replace('_', ' ')}", style="dim")
             case _:
                 return None
+
+
+def _rest(said: str, shown: str) -> str:
+    """What of a reply no line has said yet; all of it where the line said something else (an ellipsis, markdown)."""
+    shown = " ".join(shown.split())
+    return said[len(shown) :].strip() if said.startswith(shown) else said
 
 
 def latency_line(event: TurnLatency) -> str:

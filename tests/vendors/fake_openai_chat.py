@@ -3,7 +3,7 @@
     vendor.answers.append(["Let me look. ", Call("book", {"people": 2})])      the next answer: text, calls, Finish(...)
 
 Without an answer in store the model says what it was told: "You said: ...", "The tool says: ...", and it calls a tool
-whose name is said to it ("call book"). Its tokens are four characters long; the instructions are cached.
+of whose name it hears a word. Its tokens are four characters long; the instructions are cached.
 
 Source   OpenAI's OpenAPI file (`CreateChatCompletionRequest`, `CreateChatCompletionStreamResponse`, error bodies).
 """
@@ -206,10 +206,10 @@ def _own(asked: dict[str, Any]) -> list[Any]:
     last = asked["messages"][-1]
     if last["role"] == "tool":
         return [f"The tool says: {last['content']}"]
-    wanted = re.search(r"\bcall (\w+)", last["content"] or "")
-    names = [tool["function"]["name"] for tool in asked.get("tools", [])]
-    if wanted and wanted[1] in names:
-        return ["Let me see. ", Call(wanted[1])]
+    words = set(re.findall(r"\w{4,}", (last["content"] or "").lower()))
+    for tool in asked.get("tools", []):
+        if words & set(tool["function"]["name"].split("_")):
+            return ["Let me see. ", Call(tool["function"]["name"])]
     if "story" in (last["content"] or ""):
         return ["Once upon a time there was a telephone. " * 40]
     return [f"You said: {last['content']}."]

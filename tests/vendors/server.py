@@ -61,6 +61,7 @@ class FakeVendor:
         self.peers: list[Peer] = []
         """Sockets that are open now, oldest first."""
         self.port = 0
+        """Where it listens; set before it is entered, the one it shall have."""
         self._runner: web.AppRunner | None = None
         self._news = asyncio.Event()
 
@@ -161,7 +162,7 @@ class FakeVendor:
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1, handler_cancellation=True)
         await self._runner.setup()
         self._count_connections(self._runner)
-        site = web.TCPSite(self._runner, "127.0.0.1", 0, backlog=1024)
+        site = web.TCPSite(self._runner, "127.0.0.1", self.port, backlog=1024)
         await site.start()
         self.port = site._server.sockets[0].getsockname()[1]  # type: ignore[union-attr]
         return self
