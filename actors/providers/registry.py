@@ -34,6 +34,7 @@ from router.plan import STAGES, Stage
 __all__ = ["TYPES", "find", "is_known", "missing_from_stream"]
 
 TYPES: dict[str, str] = {
+    "cartesia-tts": "actors.providers.cartesia_tts:Provider",
     "client": "actors.providers.client:Provider",
     "deepgram": "actors.providers.deepgram:Provider",
     "echo": "actors.providers.echo:Provider",

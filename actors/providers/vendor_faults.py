@@ -89,6 +89,14 @@ class Vendor:
         key = f" (key {self.secret.reference})" if kind in ("auth", "quota") and self.secret is not None else ""
         return ProviderError(self.name, kind, f"{self.name}{whose}: {detail}{key}", retry_after_s)
 
+    def named(self, error: ProviderError) -> ProviderError:
+        """An error of a connection that serves many, told to one of them: with its tenant in it."""
+        ours = f"{self.name}: "
+        if not self.tenant or not error.detail.startswith(ours):
+            return error
+        detail = f"{self.name} for tenant {self.tenant}: {error.detail[len(ours) :]}"
+        return ProviderError(error.provider, error.kind, detail, error.retry_after_s)
+
     def from_status(self, status: int, headers: Mapping[str, str], body: str | bytes) -> ProviderError:
         """A refused handshake or request."""
         kind = _STATUS.get(status)

@@ -2,6 +2,7 @@
 
     pool = VendorPool(dial, home, settings, rng)
     pool.want(request, 2)                         keep two idle ones for work of that kind, from now on
+    await pool.ready(request)                     one is open: ProviderError says why none can be
     socket = await pool.take(request)             a warm one, or a new one: ProviderError
     ...                                           await socket.run(take): it is yours
     pool.give(socket)                             it may serve somebody else: no work of yours is left on it
@@ -113,6 +114,11 @@ class VendorPool:
         socket = await self._new(request)
         self._warm(request)
         return socket
+
+    async def ready(self, request: SocketRequest) -> None:
+        """One of that kind is open and idle. Raises ProviderError where it cannot be had."""
+        if not self._idle.get(request):
+            self.give(await self._new(request))
 
     def is_old(self, socket: VendorSocket) -> bool:
         """It should be given back at the next quiet moment, and will be replaced."""

@@ -75,7 +75,7 @@ class Ear:
                     self._news.clear()
                     await self._news.wait()
         except TimeoutError:
-            raise AssertionError(f"not told in {timeout_s:g} s; told: {self.told[-12:]}") from None
+            raise AssertionError(f"not told in {timeout_s:g} s; told: {list(map(_brief, self.told[-12:]))}") from None
 
     def all(self, kind: type[i.ProviderEvent]) -> list[Any]:
         return [event for event in self.told if isinstance(event, kind)]
@@ -89,3 +89,10 @@ class Ear:
                 assert len(event.pcm) % 2 == 0
                 sound += event.pcm
         return sound
+
+
+def _brief(event: i.ProviderEvent) -> str:
+    """Audio by its length: a failure is to be read."""
+    if isinstance(event, i.TtsAudio):
+        return f"TtsAudio(reply={event.reply}, pos={event.pos}, {len(event.pcm)} bytes)"
+    return repr(event)

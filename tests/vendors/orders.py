@@ -14,12 +14,13 @@ vendor.peers[0].cut() / .close(1011, "reason") / .say("garbage")     now, on one
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-__all__ = ["Message", "Orders", "Refusal", "bad_json", "nan", "odd_bytes", "truncated_base64"]
+__all__ = ["Message", "Orders", "Refusal", "bad_json", "nan", "odd_base64", "odd_bytes", "truncated_base64"]
 
 Message = str | bytes
 Mangle = Callable[[Message], list[Message]]
@@ -130,6 +131,20 @@ _NUMBER = re.compile(r"(?<=: )-?\d+(\.\d+)?(?=[,}])")
 def nan(message: Message) -> list[Message]:
     """Every number that is a field of a JSON message is none: `NaN`, which JSON does not have."""
     return [_NUMBER.sub("NaN", message)] if isinstance(message, str) else [message]
+
+
+def odd_base64(field: str) -> Mangle:
+    """Audio in the base64 of a JSON message's `field`, in two messages of an odd number of bytes; no byte is lost."""
+
+    def change(message: Message) -> list[Message]:
+        told = json.loads(message) if isinstance(message, str) else {}
+        pcm = base64.b64decode(told.get(field) or "")
+        if len(pcm) < 4:
+            return [message]
+        cut = len(pcm) // 2 | 1
+        return [json.dumps({**told, field: base64.b64encode(part).decode()}) for part in (pcm[:cut], pcm[cut:])]
+
+    return change
 
 
 _BASE64 = re.compile(r"^[A-Za-z0-9+/]{16,}={0,2}$")

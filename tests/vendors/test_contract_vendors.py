@@ -169,6 +169,8 @@ async def _at_work(case: VendorCase, row: str) -> str:
         ear = Ear()
         if row == "stall":
             vendor.orders.stall()
+        elif case.stage == "tts" and case.by == "socket":
+            vendor.orders.delay_s = 0.02  # it is still speaking when it is cut off
         stream = await provider.open(spec_of(case), ear)
         begin(case, stream, 1)
         if row == "stall":
@@ -178,6 +180,8 @@ async def _at_work(case: VendorCase, row: str) -> str:
             await ear.until(lambda: failed(ear))
         else:
             await vendor.until(lambda: any(p.received or p.sent for p in vendor.peers))
+            if case.stage == "tts":  # before any audio came, the text may be said again elsewhere
+                await ear.wait(i.TtsAudio)
             for peer in list(vendor.peers):
                 if row == "lost":
                     peer.cut()
