@@ -1,6 +1,6 @@
 """What was said in a call, by whom, and what of it was heard: it belongs to the session, never to a provider.
 
-Bounded: the last `MAX_ITEMS` items are given to the agent.
+Bounded: the last `MAX_ITEMS` items are kept; as many of them as `MAX_CHARS` hold are given to the agent.
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ from msgspec.structs import replace
 from actors.providers.interface import Item
 from actors.wording import swap
 
-__all__ = ["MAX_ITEMS", "History", "as_text"]
+__all__ = ["MAX_CHARS", "MAX_ITEMS", "History", "as_text"]
 
 MAX_ITEMS = 200
+MAX_CHARS = 100_000
+"""Of the items given to an agent: results of tools are long, and a link carries no message beyond its bound."""
 _TURNS_KEPT = 16
 """Turns whose words may still be given a nicer text."""
 
@@ -79,7 +81,19 @@ class History:
             self._gone += 1
 
     def items(self) -> tuple[Item, ...]:
-        return tuple(self._items)
+        """The last of them, as many as `MAX_CHARS` hold; the newest in any case."""
+        begin, room = len(self._items), MAX_CHARS
+        while begin > 0:
+            room -= _size(self._items[begin - 1])
+            if room < 0 and begin < len(self._items):
+                break
+            begin -= 1
+        return tuple(self._items[begin:])
+
+
+def _size(item: Item) -> int:
+    arguments = sum(len(name) + len(str(value)) for name, value in item.args.items())
+    return len(item.said) + len(item.heard or "") + len(item.before) + arguments
 
 
 def as_text(item: Item) -> str:

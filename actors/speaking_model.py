@@ -85,6 +85,9 @@ class ModelVoice:
         if isinstance(event, pi.ToolCall):
             self._calls(event)
             return
+        if isinstance(event, pi.ToolCancelled):
+            self._desk.tools.cancelled(event.id)
+            return
         if isinstance(event, pi.Action):
             if (asking := self._reply_of(event.turn)) is not None:
                 self._desk.act(event, asking)
@@ -125,9 +128,10 @@ class ModelVoice:
     def tools_settled(self, round: Round) -> None:
         """Tools have outcomes. The model shall go on from the last of a round, unless the caller has gone on."""
         goes_on = round.wanted and round.goes_on and self._law.caller is law.CallerState.QUIET
-        for number, call in enumerate(round.calls, 1):
+        told = [call for call in round.calls if not call.cancelled]
+        for call in told:
             if call.outcome is not None:
-                answer = goes_on and number == len(round.calls)
+                answer = goes_on and call is told[-1]
                 ok, result = call.outcome.why == "done", call.outcome.result
                 self._slot.send(wire.S2sToolResult(id=call.model_id, result=result, ok=ok, answer=answer))
         if goes_on:

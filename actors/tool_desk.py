@@ -43,7 +43,7 @@ ARGS_MAX_BYTES = 16_384
 _SLACK_S = 1.0  # beyond the tool's own deadline: its actor may be dead
 _LAST_WORDS = frozenset({"hang_up", "transfer", "send_dtmf"})
 """A model that has spoken and does only this has nothing to add."""
-_UNKNOWN_MAX = 64
+_NAME_MAX = 64
 _PENDING_MAX = 64
 """Of a session: rounds whose replies were interrupted run on."""
 _IDS_MAX = 1024
@@ -78,8 +78,8 @@ class Round:
     @property
     def goes_on(self) -> bool:
         """The model has something to say to the results."""
-        names = {call.name for call in self.calls}
-        if self.refused or "hang_up" in names:
+        names = {call.name for call in self.calls if not call.cancelled}
+        if self.refused or "hang_up" in names or not names:
             return False
         return not (self.spoke and names <= _LAST_WORDS)
 
@@ -99,6 +99,8 @@ class Call:
     spec: ToolSpec | None = None
     due_s: float = 0.0
     runs: int = 0
+    cancelled: bool = False
+    """The model wants no result of it."""
     outcome: pi.ToolOutcome | None = None
 
 
@@ -158,14 +160,17 @@ class ToolDesk:
         elif round.calls:
             before = ""
         turn_id = reply.turn_id or 0 if reply is not None else 0
+        is_long = len(msgspec.json.encode(event.args)) > ARGS_MAX_BYTES
+        args = {} if is_long else event.args  # nobody is told what nobody carries
         call = Call(
-            self._unique(event.id), event.id, event.name, event.args, turn_id, self._clock(), round,
+            self._unique(event.id), event.id, event.name[:_NAME_MAX], args, turn_id, self._clock(), round,
             self._specs.get(event.name),
         )  # fmt: skip
         round.calls.append(call)
         self._owner.emit(ev.ToolCalled, turn_id=turn_id, call_id=call.id, name=call.name, args=call.args)
         self._history.tool_called(call.id, call.name, call.args, before)
-        problem = self._problem(call, event.problem)
+        too_long = f"the arguments are longer than {ARGS_MAX_BYTES} bytes" if is_long else ""
+        problem = self._problem(call, event.problem or too_long)
         if problem:
             self._over(call, "failed", problem)
         elif call.spec is not None and call.spec.is_action:
@@ -182,13 +187,11 @@ class ToolDesk:
             return "no more calls in this turn: answer with what there is"
         if call.spec is None:
             names = ", ".join(sorted(self._specs)) or "none"
-            return f"there is no tool {call.name[:_UNKNOWN_MAX]!r}; there are: {names}"
+            return f"there is no tool {call.name!r}; there are: {names}"
         if told:
             return told
         if len(call.round.calls) > CALLS_MAX or len(self._pending) >= _PENDING_MAX:
             return f"{CALLS_MAX} calls at once are the most"
-        if len(msgspec.json.encode(call.args)) > ARGS_MAX_BYTES:
-            return f"the arguments are longer than {ARGS_MAX_BYTES} bytes"
         return ""
 
     def round_over(self, turn: int, *, spoke: bool) -> bool:
@@ -206,6 +209,15 @@ class ToolDesk:
         if round is not None:
             round.wanted, round.closed = False, True
             self._settled(replace(round, calls=[call for call in round.calls if call.outcome is not None]))
+
+    def cancelled(self, id: str) -> None:
+        """The model wants no result of this call, as it calls it; the newest of that id is meant."""
+        for round in reversed(self._rounds.values()):
+            for call in reversed(round.calls):
+                if call.model_id == id:
+                    call.cancelled = True
+                    return
+        self.stale += 1
 
     def superseded(self, response: int) -> None:
         """Another response has begun: the model has gone on without the results."""

@@ -309,6 +309,12 @@ class ToolCall(ProviderEvent, frozen=True, kw_only=True, tag="tool_call"):
     """What is wrong with the arguments (no JSON, no object): the tool is not run, and the model is told."""
 
 
+class ToolCancelled(ProviderEvent, frozen=True, kw_only=True, tag="tool_cancelled"):
+    """S2S: the model wants no result of this call any more. The tool finishes; its result stays with the session."""
+
+    id: str
+
+
 class ToolOutcome(ProviderEvent, frozen=True, kw_only=True, tag="tool_outcome"):
     """What came of a tool. No provider says this: the actor that ran the tool for the session does."""
 
@@ -383,8 +389,8 @@ class Resumable(ProviderEvent, frozen=True, kw_only=True, tag="resumable"):
 AnyProviderEvent = (
     Ready | Fault | Expiring | Usage | Partial | Final | Finalized | Formatted | SttSpeechStarted | SttSpeechStopped
     | EagerEnd | Resumed | VendorTurnEnded | TtsAudio | Align | Flushed | Done | Cancelled | TextDelta | ToolCall
-    | ToolOutcome | Action | Refused | AgentDone | Assessment | InputText | ResponseStarted | OutputText
-    | ModelInterrupted | ResponseDone | Resumable
+    | ToolCancelled | ToolOutcome | Action | Refused | AgentDone | Assessment | InputText | ResponseStarted
+    | OutputText | ModelInterrupted | ResponseDone | Resumable
 )  # fmt: skip
 
 Emit = Callable[[ProviderEvent], None]

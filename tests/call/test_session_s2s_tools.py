@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from actors import events as ev
-from actors.providers.interface import ResponseDone, ToolCall
+from actors.providers.interface import ResponseDone, ToolCall, ToolCancelled
 from actors.speaking_model import MODEL_S
 from router.settings import SessionSettings, Silence
 from tests.call.scenario import Played, models, op, play
@@ -162,3 +162,23 @@ def test_a_silent_caller_is_asked_although_a_tool_was_never_answered() -> None:
     call = play([SPOKEN], 26.0, settings=settings, offers=tools.specs, tools=tools, **made)
     assert told(call)[0][2:] == (False, True)
     assert said(call) == ["Sorry, that failed.", "Still there?"]
+
+
+def test_a_call_that_the_model_takes_back_gets_no_result_and_is_not_gone_on_from() -> None:
+    tools = FakeTools(status=(1.0, "late"), book=(0.2, "done", "booked"))
+    made = scene([calls("status", "a"), calls("book", "b")], "wrong")
+    takes_back = (2.8, lambda _, given: [given["model"].handle.emit(ToolCancelled(id=id)) for id in ("a", "b", "x")])
+    call = play([SPOKEN], 7.0, offers=tools.specs, tools=tools, acts=[takes_back], **made)
+    assert told(call) == []
+    assert sorted(tools.done) == ["a", "b"]  # both finish all the same
+    assert [e.ok for e in call.of("tool.result")] == [True, True]
+    assert said(call) == []
+
+
+def test_of_two_calls_the_one_that_is_not_taken_back_is_answered() -> None:
+    tools = FakeTools(status=(1.0, "late"), book=(0.2, "done", "booked"))
+    made = scene([calls("status", "a"), calls("book", "b")], "So.")
+    takes_back = (2.8, lambda _, given: given["model"].handle.emit(ToolCancelled(id="b")))
+    call = play([SPOKEN], 7.0, offers=tools.specs, tools=tools, acts=[takes_back], **made)
+    assert told(call) == [("a", "late", True, True)]
+    assert said(call) == ["So."]

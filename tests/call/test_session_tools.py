@@ -145,6 +145,7 @@ def test_a_call_that_is_not_run_is_told_why(answer: Any, says: str) -> None:
     assert (last.said, last.ok) == (says, False)
     assert results(call)[-1][1] is True or len(results(call)) == 1
     assert call.of("voice.stopped")[0].said == "Well."
+    assert all(len(str(e.args)) < 20_000 for e in call.of("tool.called"))
 
 
 def test_a_tool_whose_actor_says_nothing_is_not_waited_for() -> None:
