@@ -43,11 +43,20 @@ class ModelVoice:
         self.due_s: float | None = None
         """Loop time by which the model must have done something that it owes."""
         self._desk, self._owner, self._slot, self._law, self._clock = desk, owner, slot, turns, clock
-        self.owed = False
+        self._answers_tools = False
         """It was told what its tools gave, and has not begun to answer."""
+        self._running: set[int] = set()
+        """Responses that have begun and are not done; a model makes one at a time."""
+        self._settled: list[Round] = []
+        """Tools have answered, and the model is in the middle of something else."""
         self._responses: deque[Reply] = deque()
         self._unanswered = False
         self._tool_rounds, self._tool_utt = 0, 0
+
+    @property
+    def owed(self) -> bool:
+        """It is to say something to what its tools gave."""
+        return self._answers_tools or bool(self._settled)
 
     @property
     def waiting(self) -> int:
@@ -68,14 +77,14 @@ class ModelVoice:
 
     def dropped(self, response: int, heard_ms: float) -> None:
         """This response is over: what was heard of it, and no more of it."""
+        self._running.discard(response)
         self._slot.send(wire.S2sHeard(response=response, ms=heard_ms))
         self._slot.send(wire.S2sCancel(response=response))
 
     def event(self, event: pi.ProviderEvent) -> None:
         """Of a speech-to-speech model; what it hears is the session's business."""
         if isinstance(event, pi.ResponseStarted):
-            self.owed = False
-            self._desk.tools.superseded(event.response)
+            self._running.add(event.response)
             self._response(event.response)
             self._desk.note_waiting()
             return
@@ -92,6 +101,8 @@ class ModelVoice:
             if (asking := self._reply_of(event.turn)) is not None:
                 self._desk.act(event, asking)
             return
+        if isinstance(event, pi.ResponseDone):
+            self._running.discard(event.response)
         number = event.reply if isinstance(event, pi.TtsAudio) else getattr(event, "response", None)
         reply = self._reply_of(number)
         if reply is None:
@@ -114,6 +125,7 @@ class ModelVoice:
                 self._desk.tools.round_over(event.response, spoke=bool(reply.spoken.text.strip()))
             else:
                 self._desk.tools.dropped(event.response)
+            self._settle()
             self._desk.note_waiting()
             self._desk.speak()
 
@@ -127,6 +139,9 @@ class ModelVoice:
 
     def tools_settled(self, round: Round) -> None:
         """Tools have outcomes. The model shall go on from the last of a round, unless the caller has gone on."""
+        if round.wanted and round.goes_on and self._is_busy:
+            self._settled.append(round)
+            return
         goes_on = round.wanted and round.goes_on and self._law.caller is law.CallerState.QUIET
         told = [call for call in round.calls if not call.cancelled]
         for call in told:
@@ -136,11 +151,24 @@ class ModelVoice:
                 self._slot.send(wire.S2sToolResult(id=call.model_id, result=result, ok=ok, answer=answer))
         if goes_on:
             self._tool_rounds += 1
-            self.owed = True
+            self._answers_tools = True
             self.due_s = self._clock() + MODEL_S
         self._desk.note_waiting()
         if not self._law.more_to_say:
             self._owner.obey(self._law.nothing_more(self._owner.at_s()))
+
+    @property
+    def _is_busy(self) -> bool:
+        """It makes a response, or was asked for one."""
+        reply = self._desk.current
+        asked = reply is not None and reply.source == "model" and reply.response is None
+        return asked or self._answers_tools or bool(self._running)
+
+    def _settle(self) -> None:
+        """It is free again: it hears what its tools gave meanwhile."""
+        settled, self._settled = self._settled, []
+        for round in settled:
+            self.tools_settled(round)
 
     def _says(self, reply: Reply, delta: str) -> None:
         if reply is not self._desk.current:
@@ -160,7 +188,9 @@ class ModelVoice:
         """The model died: what it was saying is over, and what it meant to say is not said."""
         self._responses.clear()
         owed = self.owed or self._desk.tools.wanted
-        self.owed = False
+        self._answers_tools = False
+        self._running.clear()
+        self._settled.clear()
         self._desk.tools.superseded(0)
         self._desk.tools.changed(None)
         self._desk.note_waiting()
@@ -184,11 +214,21 @@ class ModelVoice:
                 return reply
         return None
 
+    def _gone_on(self, response: int) -> None:
+        """It answers the caller, without having waited for its tools: these results it is only told."""
+        self._desk.tools.superseded(response)
+        for round in self._settled:
+            round.wanted = False
+        self._settle()
+
     def _response(self, response: int) -> None:
         reply = self._desk.current
         if reply is not None and reply.source == "model" and reply.response is None:
             reply.response = response  # it was asked for: a greeting, a `say`
             return
+        if not self._answers_tools:
+            self._gone_on(response)
+        self._answers_tools = False
         answer = self._desk.make_reply(0, None, 0, "model")
         answer.response = response
         if self._law.reply is law.ReplyState.HELD:  # the model took what it heard for a turn

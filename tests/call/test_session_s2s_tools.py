@@ -13,7 +13,7 @@ from actors import events as ev
 from actors.providers.interface import ResponseDone, ToolCall, ToolCancelled
 from actors.speaking_model import MODEL_S
 from router.settings import SessionSettings, Silence
-from tests.call.scenario import Played, models, op, play
+from tests.call.scenario import Played, models, op, play, say
 from tests.call.tool_double import NEVER_S, FakeTools, calls
 
 SPOKEN = (1.0, 2.0)
@@ -182,3 +182,27 @@ def test_of_two_calls_the_one_that_is_not_taken_back_is_answered() -> None:
     call = play([SPOKEN], 7.0, offers=tools.specs, tools=tools, acts=[takes_back], **made)
     assert told(call) == [("a", "late", True, True)]
     assert said(call) == ["So."]
+
+
+@pytest.mark.parametrize("tool_s", [0.5, 3.0], ids=["while it is said", "after it was said"])
+def test_what_the_application_says_meanwhile_is_no_answer_to_the_tool(tool_s: float) -> None:
+    tools = FakeTools(status=(tool_s, "on its way"))
+    made = models(model={"speed": 1.2})
+    made["given"]["model"].handle.answer(calls("status"), "It is on its way.")
+    wait = "One moment please, I am looking for it in the books."
+    call = play([SPOKEN], 12.0, offers=tools.specs, tools=tools, acts=[say(wait, 2.5)], **made)
+    assert said(call) == [wait, "It is on its way."]
+    assert told(call) == [("c1", "on its way", True, True)]
+    order = [got.name for got in call.providers["model"].handle.received if got.name in ("respond", "tool_result")]
+    assert order == ["respond", "tool_result"]  # and not in the middle of the response to the first
+
+
+def test_results_that_wait_for_a_response_are_only_told_when_the_caller_speaks_into_it() -> None:
+    tools = FakeTools(status=(0.5, "on its way"))
+    made = models(model={"speed": 1.2})
+    made["given"]["model"].handle.answer(calls("status"), "What is it?", "wrong")
+    tale = "One moment please, I am looking for it in the books, and there are many books."
+    call = play([SPOKEN, (4.0, 5.2)], 12.0, offers=tools.specs, tools=tools, acts=[say(tale, 2.5)], **made)
+    assert call.of("voice.stopped")[0].why == "interrupted"
+    assert told(call) == [("c1", "on its way", True, False)]
+    assert said(call)[1:] == ["What is it?"]
