@@ -20,6 +20,8 @@ from actors.formats import FRAME_MS, AudioFormat
 __all__ = ["LEAD_MS", "Mouth"]
 
 LEAD_MS = 500.0
+STEP_MS = 60.0
+"""It looks again when so much was played: three frames in one piece cost what one does, and the ear has 440 ms yet."""
 
 
 class Mouth:
@@ -72,6 +74,8 @@ class Mouth:
         if not self.open or self.held or not waiting or (waiting < self._frame and not self.complete):
             return None
         played = self.played_ms(now_s)
+        if self.sent_ms - played > LEAD_MS - STEP_MS + 1e-3:
+            return None
         frames = 0
         while self.sent_ms + frames * FRAME_MS - played < LEAD_MS and frames * self._frame < waiting:
             frames += 1
@@ -135,7 +139,8 @@ class Mouth:
         if self.held or not self.open:
             return None
         if self.waiting_ms:
-            return now_s + FRAME_MS / 1000
+            ahead_ms = self.sent_ms - self.played_ms(now_s)
+            return now_s + max(FRAME_MS, ahead_ms - (LEAD_MS - STEP_MS)) / 1000
         if self.complete:
             return self._base_s + (self.sent_ms - self._base_ms) / 1000
         return None

@@ -55,6 +55,7 @@ _MODEL_END_MAX_S = 10.0
 _KEEP_QUIET_S = 5.0
 """Audio kept for replay while nobody speaks: many vendors give no final for silence, so it would fill the ring."""
 _LET_GO_S = 1.0  # audio that nobody wants any more is let go of so often, and a session looked at
+_LOOK_S = 0.05  # half of the shortest deadline, that of a turn detector
 _NEVER = 2**62
 _LOCKSTEP_BURST = 50  # frames of silence at once, so that a host's loop is not kept
 
@@ -375,7 +376,7 @@ class VoiceSession:
             self._stepping = False
         if self.closed:
             return
-        self._wake()
+        self._look_soon()
         self._note_due()
         if self.lane is not None:
             self.lane.limit()
@@ -438,6 +439,14 @@ class VoiceSession:
     def _wake(self) -> None:
         """Something may be due that was not: look at everything with the host's next tick."""
         self.wake_s = self._duties_s = 0.0
+
+    def _look_soon(self) -> None:
+        """A deadline may have been set: none is nearer than this, and the events of a turn come in bursts."""
+        self._duties_s = 0.0
+        if self.mode == "live":
+            self.wake_s = min(self.wake_s, self._clock() + _LOOK_S)
+        else:
+            self.wake_s = 0.0
 
     def _next_duty(self, now_s: float) -> float:
         """When something other than the pace of the reply or a mute caller wants a tick."""

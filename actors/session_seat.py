@@ -38,7 +38,7 @@ __all__ = ["CREDIT_MS", "Seat"]
 KEPT_ATTACHED, KEPT_DETACHED = 256, 4096
 CREDIT_MS = {"live": 2000.0, "file": 400.0, "lockstep": 20.0}
 """Audio a caller may have on its way: live input beyond 2 s is stale; a file needs the way there and back."""
-_CREDIT_FRAMES = 5  # credit of a live caller comes back every 100 ms
+_CREDIT_FRAMES = 10  # credit of a live caller comes back every 200 ms, a tenth of what it has
 _GAP_MAX_S = 60  # a hole in the caller's positions is filled with silence up to here: 1 s of it costs 0.2 ms
 _BAD_AUDIO_MAX = 50
 _LIVE_RATE, _LIVE_BURST_S = 1.5, 2.0
@@ -264,7 +264,7 @@ class Seat:
 
     def _open(self, slot: StageSlot, candidate: Candidate, spec: StreamSpec, lease: wire.Lease) -> None:
         self._held[slot.stage] = lease
-        ack_ms = 0 if self.session.mode == "lockstep" else 100
+        ack_ms = 0 if self.session.mode == "lockstep" else 200
         port = self._host.links.open(lease, spec, slot, provider=candidate.provider, ack_ms=ack_ms)
         slot.take(port, spec.epoch)
 
