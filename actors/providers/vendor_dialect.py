@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 from pydantic import BaseModel
 
@@ -30,6 +30,11 @@ class SttSettings:
     finalize_s: float = 0.9
     """Below the capability's `final_p99_s`."""
     stall_s: float = 5.0
+    answers: Literal["speech", "finalize"] = "speech"
+    """What the vendor must say something to: speech as it goes, or only that it was asked to finalize."""
+    before_s: float | None = None
+    """Only speech is sent, from so long before it to its `finalize`: for vendors that bill silence or hear words in it.
+    None: all audio."""
     replay_rate: float = 1.25
     """Times real time."""
     kept_s: float = 15.0

@@ -4,6 +4,7 @@
     ledger.take(n, flush=False)       the next n samples to send, or fewer with `flush`; None where they are not there
     ledger.settle(pos)                a final covers everything before
     ledger.rewind(pos)                send again from there, on another connection
+    ledger.skip(pos)                  what lies before `pos` and was not sent never will be: a hole
 
 Pure. Positions in samples of 16 bits. Bounded: the oldest goes, counted, whether it was sent or not.
 """
@@ -58,7 +59,7 @@ class Ledger:
             pos = self.end
         if not pcm:
             return
-        if self._runs and pos == self.end:
+        if self._runs and pos == self._runs[-1][0] + len(self._runs[-1][1]) // 2:
             self._runs[-1][1].extend(pcm)
         else:
             self._runs.append((pos, bytearray(pcm)))
@@ -93,6 +94,19 @@ class Ledger:
 
     def rewind(self, pos: int) -> None:
         self.cursor = max(pos, self.begin)
+
+    def skip(self, pos: int) -> None:
+        pos = min(pos, self.end)
+        if pos <= self.cursor:
+            return
+        runs, self._runs, self._held = self._runs, deque(), 0
+        for begin, pcm in runs:
+            sent = 2 * max(0, self.cursor - begin)
+            for at, part in ((begin, pcm[:sent]), (max(begin, pos), pcm[max(sent, 2 * (pos - begin)) :])):
+                if part:
+                    self._runs.append((at, part))
+                    self._held += len(part) // 2
+        self.cursor = pos
 
     def _let_go(self, samples: int) -> None:
         while samples > 0:

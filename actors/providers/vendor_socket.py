@@ -21,7 +21,7 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -170,10 +170,12 @@ class VendorSocket:
         if failure is not None and not self._ending:
             raise failure from None
 
-    async def until(self, holds: Callable[[Message], bool], timeout_s: float) -> None:
-        """Read until a message `holds`: a greeting. Not while `run` runs. Raises ProviderError."""
+    async def until(self, holds: Callable[[Message], bool], timeout_s: float, first: Sequence[Message] = ()) -> None:
+        """Say `first`, then read until a message `holds`: a greeting. Not while `run` runs. Raises ProviderError."""
         try:
             async with asyncio.timeout(timeout_s):
+                for message in first:
+                    await self._ws.send(message)
                 while not holds(await self._ws.recv()):
                     pass
         except TimeoutError:

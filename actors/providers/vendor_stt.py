@@ -107,6 +107,8 @@ class SttLine:
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._due: list[asyncio.TimerHandle] = []
         self._is_pacing = self._is_rolling = self._is_draining = self._is_over = False
+        self._is_shut = settings.before_s is not None
+        """Audio waits for speech."""
         self._reconnected_s = float("-inf")
         self._reported = self._sent = 0
         """Samples, for `Usage`."""
@@ -126,7 +128,12 @@ class SttLine:
         if not self._is_over:
             self._settling.speech(utt)
             self._speech_from = pos
-            self._watch.owe()
+            if self.settings.answers == "speech":
+                self._watch.owe()
+            if self._is_shut:
+                self._is_shut = False
+                self._ledger.skip(pos - round((self.settings.before_s or 0.0) * self.spec.rate_hz))
+                self._pump()
 
     def speech_end(self, utt: int, pos: int) -> None:
         began, self._speech_from = self._speech_from, None
@@ -143,6 +150,8 @@ class SttLine:
             self._tell(Finalized(utt=utt, to_pos=pos))
             return
         self._due.append(self._loop.call_later(self.settings.finalize_s, self._overdue))
+        if self.settings.answers == "finalize":
+            self._watch.owe()
         self._pump()
 
     def pause(self) -> None:
@@ -211,7 +220,7 @@ class SttLine:
 
     def alive(self) -> None:
         """The vendor has said something of the audio."""
-        if self._speech_from is None:
+        if self._speech_from is None or (self.settings.answers == "finalize" and not self._settling.asks):
             self._watch.settle()
         else:
             self._watch.heard()
@@ -256,10 +265,23 @@ class SttLine:
         while len(self._due) > len(self._settling.asks):
             self._due.pop(0).cancel()
 
+    @property
+    def settled_pos(self) -> int:
+        """Finals have been told up to here, the vendor's or ours."""
+        return self._settling.pos
+
+    def said_all(self) -> None:
+        """After `Dialect.bye`: the vendor has said its last, though it leaves the connection open."""
+        self._wire.done.set()
+
     def asked_pos(self) -> int | None:
         """Up to where the oldest `finalize` goes that the vendor was asked."""
         asks = self._settling.asks
         return asks[0].pos if asks and asks[0].is_sent else None
+
+    def used(self, **amounts: float) -> None:
+        """Amounts that the vendor tells, beside the audio that was sent."""
+        self._tell(Usage(amounts=amounts))
 
     def formatted(self, to_pos: int, text: str) -> None:
         self._tell(Formatted(utt=self._settling.utt, to_pos=to_pos, text=text))
@@ -396,7 +418,7 @@ class SttLine:
 
     def _pump(self, *, flush: bool = False) -> None:
         """Send what can be sent: whole chunks, at once or paced, and the requests that are due between them."""
-        if self._is_over or "pace" in self._timers:
+        if self._is_over or "pace" in self._timers or (self._is_shut and self._settling.unsent() is None):
             return
         while True:
             ask = self._settling.unsent()
@@ -412,6 +434,7 @@ class SttLine:
                     return
             elif ask is not None:
                 ask.is_sent = True
+                self._is_shut = self.settings.before_s is not None and self._speech_from is None
                 for message in self._dialect.finalize():
                     self._wire.socket.send(message)
             else:

@@ -10,7 +10,8 @@
         def settings(self, options): ...                   # its `SttSettings`
 
 Many vendors take the handshake whatever is in it and refuse afterwards, by a message or a close code. So the probe
-waits for the vendor's `GREETING`, where it has one, and hears out what comes in its place.
+says what a dialect begins with, waits for the vendor's `GREETING`, where it has one, and hears out what comes in its
+place.
 """
 
 from __future__ import annotations
@@ -54,13 +55,18 @@ class VendorSttProvider(VendorProvider[O]):
         """What a message of type `REFUSAL` says."""
         raise NotImplementedError
 
+    def kind(self, message: Message) -> str:
+        """Type of a message, as `GREETING` and `REFUSAL` have it."""
+        return "" if isinstance(message, bytes) else kind_of(self.vendor, message)
+
     async def probe(self) -> None:
         """A connection as the options want it opens, is greeted and closes: key, model and parameters are taken."""
         spec = StreamSpec(stream=0, epoch=0, session_id="probe", tenant_id="", rate_hz=self._rates()[0])
-        socket = await self.dial(self.dialect(self.options, spec, self.vendor).request())
+        dialect = self.dialect(self.options, spec, self.vendor)
+        socket = await self.dial(dialect.request())
         try:
             if self.GREETING:
-                await socket.until(self._greets, self.SOCKET.connect_s)
+                await socket.until(self._greets, self.SOCKET.connect_s, dialect.hello())
         finally:
             await socket.close()
 
@@ -80,7 +86,7 @@ class VendorSttProvider(VendorProvider[O]):
         return line
 
     def _greets(self, message: Message) -> bool:
-        kind = "" if isinstance(message, bytes) else kind_of(self.vendor, message)
+        kind = self.kind(message)
         if kind == self.REFUSAL:
             raise self.refused(self.vendor, message)
         return kind == self.GREETING

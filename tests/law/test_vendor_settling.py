@@ -84,6 +84,52 @@ def test_a_ledger_is_bounded_and_settles_nothing_that_was_not_sent() -> None:
         ledger.add(70, b"abc")
 
 
+def test_what_is_skipped_is_never_sent_and_what_was_sent_before_it_is_sent_again() -> None:
+    ledger = Ledger(0, 1000)
+    ledger.add(0, pcm(50))
+    ledger.take(20)
+    ledger.skip(45)
+    assert (ledger.held, ledger.behind, ledger.next_pos) == (25, 5, 45)
+    ledger.add(50, pcm(5, 2))
+    assert ledger.take(10) == (45, pcm(5) + pcm(5, 2))
+    ledger.skip(30)  # behind us
+    ledger.skip(60)  # no further than there is
+    ledger.add(55, pcm(4, 3))
+    ledger.rewind(10)
+    assert [ledger.take(10), ledger.take(10, flush=True), ledger.take(4)] == [
+        (10, pcm(10)), (45, pcm(5) + pcm(5, 2)), (55, pcm(4, 3)),
+    ]  # fmt: skip
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(["add", "hole", "take", "skip"]), st.integers(1, 30)), max_size=80),
+)
+def test_skipping_loses_nothing_that_was_sent(steps: list[tuple[str, int]]) -> None:
+    ledger, end, sent, skipped = Ledger(0, 100_000), 0, [], set[int]()
+    for kind, n in steps:
+        if kind == "add":
+            ledger.add(end, pcm(n))
+            end += n
+        elif kind == "hole":
+            end += n
+            ledger.add(end, pcm(1))
+            end += 1
+        elif kind == "skip":
+            skipped |= set(range(ledger.cursor, min(ledger.cursor + n, ledger.end)))
+            ledger.skip(ledger.cursor + n)
+        elif (piece := ledger.take(n, flush=True)) is not None:
+            sent += range(piece[0], piece[0] + len(piece[1]) // 2)
+    assert sent == sorted(set(sent))
+    assert not skipped & set(sent)
+    ledger.rewind(0)
+    again = []
+    while (piece := ledger.take(7, flush=True)) is not None:
+        again += range(piece[0], piece[0] + len(piece[1]) // 2)
+    assert again[: len(sent)] == sent
+    assert len(again) == ledger.held
+    assert not skipped & set(again)
+
+
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(1, 30)), max_size=60), st.randoms())
 def test_every_sample_is_sent_once_in_order_and_again_after_a_rewind(adds: list[tuple[int, int]], rng: object) -> None:
     ledger, pos, given_, sent = Ledger(0, 10_000), 0, [], []

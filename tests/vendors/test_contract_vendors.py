@@ -324,6 +324,8 @@ async def _slow(case: VendorCase, row: str) -> str:
             ear = Ear()
             stream = await provider.open(spec_of(case), ear)
             vendor.orders.deafen()
+            if case.stage == "stt":
+                stream.speech_start(1, 0)
             second = bytes(2 * case.rate_hz)
             for n in range(600):  # ten minutes of it, at once
                 if failed(ear):
