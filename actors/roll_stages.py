@@ -126,8 +126,8 @@ class RollStages:
                 self._speak.voice_changed()
             self._speak.take_voice()
         elif slot.stage == "agent":
-            if not quiet:
-                self._speak.agent_changed()
+            if not quiet and self._speak.agent is not None:
+                self._speak.agent.changed()
         else:
             self._listen.renewed()
             if not resumed:

@@ -32,6 +32,7 @@ from actors.reply import Stamps
 from actors.roll_over import RollOver
 from actors.roll_stages import RollStages
 from actors.speaking import Speaking
+from actors.speaking_agent import AgentVoice
 from actors.speaking_model import ModelVoice
 from actors.stage_options import StageOptions
 from actors.stage_slot import Connector, StageSlot
@@ -512,6 +513,11 @@ class VoiceSession:
         assert self._speak.model is not None  # asked for on speech-to-speech routes alone
         return self._speak.model
 
+    @property
+    def _agent(self) -> AgentVoice:
+        assert self._speak.agent is not None  # asked for on routes with an agent alone
+        return self._speak.agent
+
     def _respond(self, order: law.Respond) -> None:
         self._model.ask()
 
@@ -673,7 +679,7 @@ class VoiceSession:
         elif slot.stage == "stt":
             self._stt_event(slot, event)
         elif slot.stage == "agent":
-            self._speak.agent_event(event)
+            self._agent.event(event)
         elif slot.stage == "tts":
             self._speak.voice_event(event)
         elif slot.stage == "s2s":
@@ -704,7 +710,7 @@ class VoiceSession:
             if self.law.caller is law.CallerState.SPEAKING:
                 slot.send(wire.SttSpeechStart(utt=self.law.utt, pos=self._listen.words.to_stream(self.ear.pos)))
         if slot.stage == "agent":
-            self._speak.agent_changed()
+            self._agent.changed()
         elif slot.stage == "tts":
             self._speak.voice_changed()
         elif slot.stage == "turn":

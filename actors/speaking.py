@@ -1,4 +1,4 @@
-"""The agent's half of a session: who is asked, what is said next, and what leaves for the caller.
+"""The session speaking: what is said next, who answers, and what leaves for the caller.
 
     law: Ask ──► agent or client or model ──► Reply ──► voice ──► mouth ──► outlet
     say, greeting, prompts, keypad ──► queue ──► when the floor is free
@@ -26,10 +26,11 @@ from actors.history import History
 from actors.mouth import Mouth
 from actors.providers import interface as pi
 from actors.recital import Recital
-from actors.reply import MAX_TEXT, Reply, Source, Stamps
+from actors.reply import Reply, Source, Stamps
+from actors.speaking_agent import SLACK_S, AgentVoice, number_of
 from actors.speaking_model import QUEUE_MAX, ModelVoice
 from actors.stage_slot import StageSlot
-from actors.tool_desk import Call, Round, ToolDesk
+from actors.tool_desk import ToolDesk
 from actors.tools import ToolError
 from actors.turn_law import TurnLaw
 from actors.turn_table import Order
@@ -41,7 +42,6 @@ __all__ = ["QUEUE_MAX", "Speaking", "SpeakingOwner"]
 CLIENT_S = 30.0
 """An application that answers turns itself has so long: it may ask a model of its own; no caller waits longer."""
 _READY_MS = 1000.0  # lock-step: with so much audio waiting, time may go on while the voice works
-_SLACK_S = 1.0  # beside a provider's declared p99
 Wants = Literal["say", "greeting", "silence", "dtmf"]
 
 
@@ -101,16 +101,18 @@ class Speaking:
         """Loop time by which the application must have answered a turn (`agent: client`)."""
         self.attached = True
         self._owner, self._s, self._law, self._out = owner, settings, turns, audio_out
-        self._agent, self._voice = agent, voice
+        self._voice = voice
+        self.agent = None if agent is None else AgentVoice(self, owner, agent, settings, clock, capabilities)
         self.model = None if model is None else ModelVoice(self, owner, model, turns, clock)
         self._model_slot = model
         self._record, self._clock, self._client, self._caps = record, clock, client_agent, capabilities
         self._actions = Actions(owner, turns)
-        answering = model or agent
-        self.tools = ToolDesk(
-            owner, self.history, answering.send if answering is not None else lambda op: None, self._act_as_tool,
-            self._tools_settled if self.model is None else self.model.tools_settled, clock,
-        )  # fmt: skip
+        answering: AgentVoice | ModelVoice | None = self.model or self.agent
+        assert answering is not None  # a route names one of them
+        slot = model or agent
+        assert slot is not None
+        self._answering = slot
+        self.tools = ToolDesk(owner, self.history, slot.send, self._act_as_tool, answering.tools_settled, clock)
         self._queue: deque[_Waiting] = deque()
         self._known_can: tuple[int, pi.TtsCapabilities] | None = None
         self._greet_first_turn = settings.greeting if settings.greeting_when == "after_first_turn" else None
@@ -183,7 +185,7 @@ class Speaking:
         elif waiting.wants == "dtmf":
             reply = self._begin(number, None, 0, "agent")
             self.history.user(-number, waiting.text)
-            self._ask_agent(reply, "dtmf")
+            self._asks.ask(reply, "dtmf")
         else:
             reply = self._begin(number, None, 0, "say")
             reply.say_id = waiting.say_id
@@ -194,7 +196,12 @@ class Speaking:
         reply.add_text(text)
         if not more:
             reply.end_text()
-        self._pump(reply)
+        self.pump(reply)
+
+    @property
+    def _asks(self) -> AgentVoice:
+        assert self.agent is not None  # asked on routes with an agent alone
+        return self.agent
 
     # ------------------------------------------------------------------------------------------ orders of the law
 
@@ -209,7 +216,7 @@ class Speaking:
         if greeting:
             self._take_text(reply, greeting, False)
         elif source == "agent":
-            self._ask_agent(reply, "user")
+            self._asks.ask(reply, "user")
         else:
             self.answer_due_s = self._clock() + CLIENT_S
 
@@ -219,7 +226,7 @@ class Speaking:
         reply = self.current
         if reply is not None and reply.source in ("client", "say") and not reply.text_done:
             reply.end_text()
-            self._pump(reply)
+            self.pump(reply)
 
     def _begin(self, number: int, turn: int | None, revision: int, source: Source, gated: bool = False) -> Reply:
         self.current = self.make_reply(number, turn, revision, source, gated)
@@ -233,24 +240,15 @@ class Speaking:
         reply.pieces.whole = self._voice is None or self._voice_can(self._voice).takes == "sentences"
         return reply
 
-    def _ask_agent(self, reply: Reply, cause: pi.Cause) -> None:
-        assert self._agent is not None
-        reply.asked, reply.cause, reply.round_text = True, cause, ""
-        tools = self.tools.offered if reply.tool_rounds < self._s.tool_rounds else ()
-        self.agent_due_s = self._clock() + self._caps(self._agent).first_text_p99_s + _SLACK_S
-        turn = _number(reply)
-        history = self.history.items()
-        self._agent.send(wire.AgentReply(turn=turn, revision=reply.revision, history=history, cause=cause, tools=tools))
-
     def open_gate(self, order: law.OpenGate) -> None:
         if self.current is not None and self.current.id == order.reply:
             self.current.mouth.open = True
             for delta in self.current.early:
-                self._tell_text(self.current, delta)
+                self.tell_text(self.current, delta)
             self.current.early.clear()
             held, self.current.held = self.current.held, []
             for event in held:
-                self.agent_event(event)
+                self._asks.event(event)
             self.speak()
 
     def hold(self, order: law.HoldReply) -> None:
@@ -307,11 +305,11 @@ class Speaking:
             return None
         self.current, reply.ended = None, True
         self._owe_nothing()
-        self.tools.dropped(_number(reply))
+        self.tools.dropped(number_of(reply))
         if reply.response is not None and self.model is not None:
             self.model.dropped(reply.response, reply.mouth.played_ms(self._owner.session_s()))
-        if reply.asked and self._agent is not None:
-            self._agent.send(wire.AgentCancel(turn=_number(reply)))
+        if reply.asked and self.agent is not None:
+            self.agent.cancelled(reply)
         if self._voice is not None and reply.recital.is_open:
             self._voice.send(wire.TtsCancel(reply=reply.recital.context))
         return reply
@@ -321,115 +319,20 @@ class Speaking:
         if self.model is not None:
             self.model.due_s = None
 
-    # --------------------------------------------------------------------------------------------- agent's events
-
-    def agent_event(self, event: pi.ProviderEvent) -> None:
-        if isinstance(event, pi.ToolOutcome):
-            self.tools.outcome(event)
-            return
-        reply = self.current
-        if reply is None or not self._is_for(reply, event):
-            return  # of a reply that is over
-        if not reply.mouth.open and (reply.held or isinstance(event, pi.Action | pi.ToolCall)):
-            reply.held.append(event)  # nothing is done for a reply that may be taken back
-        elif isinstance(event, pi.TextDelta):
-            self._take_delta(reply, event.delta)
-        elif isinstance(event, pi.AgentDone):
-            self._agent_done(reply)
-        elif isinstance(event, pi.Action):
-            self.act(event, reply)
-        elif isinstance(event, pi.ToolCall):
-            self.agent_due_s = None
-            self.tools.called(event, reply, reply.tool_rounds, reply.round_text)
-
-    def _take_delta(self, reply: Reply, delta: str) -> None:
-        self.agent_due_s = None
-        if not delta:
-            return  # a sign of life: it thinks, or writes the arguments of a call
-        if reply.stamps.agent_s is None:
-            reply.stamps.agent_s = self._owner.session_s()
-        if reply.mouth.open:
-            self._tell_text(reply, delta)
-        else:
-            reply.early.append(delta)  # nobody hears of a reply that may be taken back
-        reply.round_text += delta[: MAX_TEXT - len(reply.round_text)]
-        reply.add_text(delta)
-        self._pump(reply)
-
-    def _agent_done(self, reply: Reply) -> None:
-        """It has said all, or waits for its tools: then what it has said meanwhile is spoken."""
-        self.agent_due_s = None
-        reply.end_sentence()
-        if not self.tools.round_over(_number(reply), spoke=bool(reply.round_text.strip())):
-            self._answered(reply)
-        elif reply is self.current:
-            self._pump(reply)
-
-    def _answered(self, reply: Reply) -> None:
-        reply.asked = False
-        reply.end_text()
-        self._pump(reply)
-
-    def _tools_settled(self, round: Round) -> None:
-        """Every tool of a round has an outcome, which the history has: the agent goes on."""
-        reply = self.current
-        if not round.wanted or reply is None or reply is not round.reply:
-            return
-        reply.tool_rounds += 1
-        for call in round.calls:
-            self._tell_result(reply, call)
-        if round.refused:
-            detail = f"tools were called more than {self._s.tool_rounds} times in one turn"
-            provider = self._agent.provider if self._agent else ""
-            self._owner.emit(ev.ErrorEvent, stage="agent", provider=provider, kind="overload", detail=detail)
-        if round.goes_on:
-            self._ask_agent(reply, "tool")
-        else:
-            self._answered(reply)
-
-    def _tell_result(self, reply: Reply, call: Call) -> None:
-        if self._agent is not None and call.outcome is not None:
-            ok = call.outcome.why == "done"
-            self._agent.send(
-                wire.AgentToolResult(turn=_number(reply), id=call.model_id, result=call.outcome.result, ok=ok)
-            )
-
-    def _tell_text(self, reply: Reply, delta: str) -> None:
+    def tell_text(self, reply: Reply, delta: str) -> None:
         self._owner.emit(ev.AgentText, turn_id=reply.turn_id or 0, reply_id=reply.id, delta=delta)
-
-    def _is_for(self, reply: Reply, event: pi.ProviderEvent) -> bool:
-        if reply.source != "agent" or getattr(event, "turn", None) != _number(reply):
-            return False
-        revision = getattr(event, "revision", None)
-        return revision is None or revision == reply.revision
 
     def act(self, event: pi.Action, reply: Reply) -> None:
         """The agent, or the model, wants something done about the call."""
         try:
             self._actions.do(event.name, event.value, reply)
         except ToolError as error:
-            slot = self._model_slot or self._agent
-            provider = slot.provider if slot is not None else ""
-            detail = f"{event.name}: {error}"
+            provider, detail = self._answering.provider, f"{event.name}: {error}"
             self._owner.emit(ev.ErrorEvent, stage="agent", provider=provider, kind="action", detail=detail)
 
     def _act_as_tool(self, name: str, args: dict[str, Any], reply: Reply | None) -> str:
         """The same as a tool: the one argument it may have is its value. Raises ToolError."""
         return self._actions.do(name, str(next(iter(args.values()), "")), reply)
-
-    def agent_changed(self) -> None:
-        """Asked again if nothing was said to what it was asked last; else the reply ends with what there is."""
-        reply = self.current
-        if reply is None or not reply.asked:
-            self.tools.changed(None)
-            return
-        reply.held.clear()
-        if self.tools.changed(_number(reply)):
-            return  # it waits for its tools, or the next one has been asked
-        if reply.round_text:
-            self._answered(reply)
-        else:
-            self._ask_agent(reply, reply.cause)
 
     # --------------------------------------------------------------------------------------------- voice's events
 
@@ -443,10 +346,10 @@ class Speaking:
             reply.recital.align(event.end_ms, event.char_to)
         elif isinstance(event, pi.Flushed):
             reply.recital.flushed()
-            self._pump(reply)
+            self.pump(reply)
         elif isinstance(event, pi.Done):
             reply.voice_done()
-            self._pump(reply)
+            self.pump(reply)
 
     def audio(self, reply: Reply, pcm: bytes, slot: StageSlot | None) -> None:
         assert slot is not None
@@ -465,7 +368,7 @@ class Speaking:
         if self._voice is not None and self.current is not None and self.current.source != "model":
             self.current.pieces.whole = self._voice_can(self._voice).takes == "sentences"
             self.current.voice_changed()
-            self._pump(self.current)
+            self.pump(self.current)
 
     def yield_voice(self, *, now: bool) -> None:
         """Another stream is to take over: the context ends at the next sentence, or at this word."""
@@ -480,14 +383,14 @@ class Speaking:
         """It has taken over, or will not."""
         if self.current is not None and self.current.source != "model":
             self.current.recital.yields = False
-            self._pump(self.current)
+            self.pump(self.current)
 
     @property
     def is_model_quiet(self) -> bool:
         """The model says nothing and owes nothing."""
         model = self.model
         busy = model is None or model.waiting or model.owed or model.due_s is not None
-        return not busy and self.current is None and not self.tools.wanted
+        return not busy and self.current is None and not self.tools.wanted and not self.tools.is_busy
 
     def again(self) -> None:
         """A model serves that knows the history: it answers what the one before did not."""
@@ -510,9 +413,9 @@ class Speaking:
     def _voice_due(self, reply: Reply) -> float | None:
         if self._voice is None or not reply.voice_busy:
             return None
-        return self._clock() + self._voice_can(self._voice).first_audio_p99_s + _SLACK_S
+        return self._clock() + self._voice_can(self._voice).first_audio_p99_s + SLACK_S
 
-    def _pump(self, reply: Reply) -> None:
+    def pump(self, reply: Reply) -> None:
         self._give(reply)
         self.speak()
 
@@ -634,10 +537,3 @@ class Speaking:
         if reply.source == "model":
             return not reply.mouth.complete
         return reply.asked or reply.voice_busy or (reply.source == "say" and not reply.text_done)
-
-
-def _number(reply: Reply) -> int:
-    """As the agent is told of it, or the model's own: its turn, its response, or below zero what has neither."""
-    if reply.response is not None:
-        return reply.response
-    return reply.turn_id if reply.turn_id is not None else -reply.id
