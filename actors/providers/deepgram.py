@@ -30,8 +30,9 @@ from actors.providers.vendor_json import decode, encode, kind_of
 from actors.providers.vendor_socket import Message, SocketRequest
 from actors.providers.vendor_stt import SttLine
 from actors.providers.vendor_stt_provider import VendorSttProvider
+from router.errors import FaultKind
 
-__all__ = ["DeepgramOptions", "Provider"]
+__all__ = ["DEEPGRAM_MARKS", "DeepgramOptions", "Provider"]
 
 log = get_logger("deepgram")
 
@@ -43,6 +44,13 @@ _NOVA_3 = (
 """Of Nova-3 as the vendor's changelog has them up to March 2026. Other models: whatever the vendor takes."""
 
 Word = Annotated[str, Len(1, 100)]
+
+
+DEEPGRAM_MARKS: dict[str, FaultKind] = {
+    "data-0000": "protocol", "asr_payment_required": "quota", "insufficient_permissions": "auth",
+    "too_many_requests": "busy",
+}  # fmt: skip
+"""Of both versions of the interface."""
 
 
 class DeepgramOptions(Options):
@@ -238,12 +246,7 @@ class DeepgramDialect:
 class Provider(VendorSttProvider[DeepgramOptions]):
     TYPE = "deepgram"
     DEFAULT_ENDPOINT = "https://api.deepgram.com"
-    MARKS = {  # noqa: RUF012
-        "data-0000": "protocol",
-        "asr_payment_required": "quota",
-        "insufficient_permissions": "auth",
-        "too_many_requests": "busy",
-    }
+    MARKS = DEEPGRAM_MARKS
     Options = DeepgramOptions
 
     @classmethod

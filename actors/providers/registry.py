@@ -37,6 +37,7 @@ TYPES: dict[str, str] = {
     "cartesia-tts": "actors.providers.cartesia_tts:Provider",
     "client": "actors.providers.client:Provider",
     "deepgram": "actors.providers.deepgram:Provider",
+    "deepgram-flux": "actors.providers.deepgram_flux:Provider",
     "echo": "actors.providers.echo:Provider",
     "energy": "actors.providers.energy:Provider",
     "espeak": "actors.providers.espeak:Provider",

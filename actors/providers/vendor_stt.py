@@ -104,6 +104,8 @@ class SttLine:
         self._interim = ""
         self._speech_from: int | None = None
         """Where speech began that goes on."""
+        self._voiced_to: int | None = None
+        """Where speech ended last."""
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._due: list[asyncio.TimerHandle] = []
         self._is_pacing = self._is_rolling = self._is_draining = self._is_over = False
@@ -137,6 +139,7 @@ class SttLine:
 
     def speech_end(self, utt: int, pos: int) -> None:
         began, self._speech_from = self._speech_from, None
+        self._voiced_to = pos
         if began is not None and pos - began < _FORGIVEN_S * self.spec.rate_hz:
             self._watch.settle()
 
@@ -282,6 +285,16 @@ class SttLine:
     def used(self, **amounts: float) -> None:
         """Amounts that the vendor tells, beside the audio that was sent."""
         self._tell(Usage(amounts=amounts))
+
+    @property
+    def voiced_pos(self) -> int:
+        """Where speech ended last: behind it lies silence, up to what was asked for. All that was sent before any."""
+        return self.sent_pos if self._voiced_to is None else self._voiced_to
+
+    def say(self, message: Message) -> None:
+        """Something to the vendor, on the present connection."""
+        if not self._is_over:
+            self._wire.socket.send(message)
 
     def formatted(self, to_pos: int, text: str) -> None:
         self._tell(Formatted(utt=self._settling.utt, to_pos=to_pos, text=text))
