@@ -171,6 +171,8 @@ class ModelVoice:
             self.tools_settled(round)
 
     def _says(self, reply: Reply, delta: str) -> None:
+        if not delta:
+            return  # a sign of life
         if reply is not self._desk.current:
             reply.early.append(delta)
             return

@@ -25,7 +25,7 @@ import msgspec
 from actors.providers.interface import ToolCall
 from actors.providers.vendor_faults import Vendor
 
-__all__ = ["ARGUMENTS_MAX", "CALLS_MAX", "ChatCalls"]
+__all__ = ["ARGUMENTS_MAX", "CALLS_MAX", "ChatCalls", "arguments"]
 
 CALLS_MAX = 64
 ARGUMENTS_MAX = 262_144
@@ -68,7 +68,7 @@ class ChatCalls:
         for number, slot in enumerate(self._slots):
             if not slot.name:
                 raise self._vendor.error("protocol", "a call of a tool without a name")
-            args, problem = _arguments("".join(slot.arguments))
+            args, problem = arguments("".join(slot.arguments))
             id = slot.id or f"call_{number}"
             made.append(
                 ToolCall(turn=turn, revision=revision, id=id, name=slot.name, args=args, problem=problem)
@@ -89,8 +89,8 @@ class ChatCalls:
         return found
 
 
-def _arguments(text: str) -> tuple[dict[str, Any], str]:
-    """The arguments, and what is wrong with them."""
+def arguments(text: str) -> tuple[dict[str, Any], str]:
+    """The arguments of a call, and what is wrong with them."""
     if not text.strip():
         return {}, ""
     try:

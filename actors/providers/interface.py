@@ -367,6 +367,8 @@ class ResponseStarted(ProviderEvent, frozen=True, kw_only=True, tag="response_st
 
 
 class OutputText(ProviderEvent, frozen=True, kw_only=True, tag="output_text"):
+    """Empty: a sign of life, of a model that thinks or writes the arguments of a call."""
+
     response: int
     delta: str
 

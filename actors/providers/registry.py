@@ -50,6 +50,7 @@ TYPES: dict[str, str] = {
     "heuristic": "actors.providers.heuristic:Provider",
     "local-realtime": "actors.providers.local_realtime:Provider",
     "openai-chat": "actors.providers.openai_chat:Provider",
+    "openai-realtime": "actors.providers.openai_realtime:Provider",
     "openai-stt": "actors.providers.openai_stt:Provider",
     "pocketsphinx": "actors.providers.pocketsphinx_stt:Provider",
     "script": "actors.providers.script:Provider",

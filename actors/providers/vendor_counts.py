@@ -32,6 +32,8 @@ class VendorCounts:
     """Pieces of audio that ended in the middle of a sample."""
     bad_samples: int = 0
     """Samples that were no number; silence now."""
+    refused: int = 0
+    """Requests of ours that the vendor did not take, and went on without."""
     late: int = 0
     """`finalize`s that the vendor did not answer in time; the adapter did."""
     stalls: int = 0
