@@ -101,6 +101,7 @@ class CartesiaTtsDialect:
     """A `vendor_tts_socket.TtsDialect`. `context.options`: the fields that all messages of a context have."""
 
     ends_itself = True
+    tells_flushed = True
 
     def __init__(self, provider: Provider) -> None:
         self.linger_s: float | None = provider.options.linger_s

@@ -39,6 +39,7 @@ TYPES: dict[str, str] = {
     "deepgram": "actors.providers.deepgram:Provider",
     "deepgram-flux": "actors.providers.deepgram_flux:Provider",
     "echo": "actors.providers.echo:Provider",
+    "elevenlabs-tts": "actors.providers.elevenlabs_tts:Provider",
     "energy": "actors.providers.energy:Provider",
     "espeak": "actors.providers.espeak:Provider",
     "fake-agent": "actors.providers.fake_agent:Provider",

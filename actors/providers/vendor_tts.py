@@ -92,6 +92,10 @@ class Voice(Protocol):
         """The last part is complete."""
         ...
 
+    def end(self) -> None:
+        """No more text comes; every part is complete."""
+        ...
+
     def close(self) -> None:
         """The reply is done."""
         ...
@@ -151,6 +155,8 @@ class Saying:
         if self.parts and not self.parts[-1].closed:
             self._close_part(wanted=False)
         self.ended = True
+        if self.parts and not self.over:
+            self.voice.end()
         self._go_on()
 
     def cancel(self) -> None:

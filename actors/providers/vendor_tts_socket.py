@@ -21,6 +21,9 @@ from router.errors import ProviderError
 
 __all__ = ["SocketVoice", "TtsDialect"]
 
+_END_S = 1.0
+"""After the last text was reported as spoken, the vendor has so long to say that it was all."""
+
 
 class TtsDialect(Protocol):
     """How a vendor's messages are written and read. One for all replies of a provider: what belongs to one context is
@@ -29,7 +32,12 @@ class TtsDialect(Protocol):
     linger_s: float | None
     """A context without text is ended after so long; None: it is kept."""
     ends_itself: bool
-    """`end` is answered by the vendor; False: a context that has nothing to say is over."""
+    """`end` is answered by the vendor when all is spoken, and is sent with the last text; False: a context that has
+    nothing to say is over."""
+
+    tells_flushed: bool
+    """The vendor answers a flush after the last audio of it; False: it is concluded from what has been reported, and
+    some audio may follow."""
 
     def begin(self, context: Context) -> Sequence[Message]: ...
     def text(self, context: Context, text: str) -> Sequence[Message]: ...
@@ -56,7 +64,7 @@ class SocketVoice:
         self._context: Context | None = None
         self._begin = 0
         """Samples of the reply before the present context's."""
-        self._is_placed = self._again = False
+        self._is_placed = self._is_ended = self._again = False
         self._linger: asyncio.TimerHandle | None = None
 
     # -- what the reply wants
@@ -73,6 +81,16 @@ class SocketVoice:
     def flush(self, part: Part) -> None:
         if self._is_placed and part.sent:
             self._send_flush()
+
+    def end(self) -> None:
+        """The vendor is told as soon as it has all: its own end is then the surest sign that all was spoken."""
+        voiced = [part for part in self._saying.parts if part.voiced]
+        context = self._context
+        if not self._dialect.ends_itself or context is None or not self._is_placed or not voiced:
+            return
+        if all(part.sent for part in voiced):
+            self._is_ended = True
+            context.send(self._dialect.end(context))
 
     def close(self) -> None:
         self._leave(self._dialect.end)
@@ -91,6 +109,8 @@ class SocketVoice:
                 self._send(part, part.text)
                 if part.closed:
                     self._send_flush()
+        if self._saying.ended:
+            self.end()
 
     def lost(self, context: Context, error: ProviderError) -> None:
         if context is self._context:
@@ -111,6 +131,10 @@ class SocketVoice:
         if context is not self._context or not parts or not (parts[0].sent and parts[0].closed):
             self._saying.counts.stale += 1
             return
+        if self._is_ended and len(parts) == 1 and not self._dialect.tells_flushed:
+            if self._linger is None:  # the end of the context is surer; it comes at once, or not at all
+                self._linger = self._loop.call_later(_END_S, self._saying.part_done)
+            return
         self._saying.part_done()
         if self._saying.over or self._context is None:
             return
@@ -119,12 +143,15 @@ class SocketVoice:
             self._linger = self._loop.call_later(self._dialect.linger_s, self._leave, self._dialect.end)
 
     def over(self, context: Context) -> None:
-        """Not asked for: what has come of it is all there is."""
+        """What has come of it is all there is. Not asked for, it may have been too early."""
         if context is not self._context:
             return
         self._context = None
+        self._stop_lingering()
         parts = self._saying.parts
-        if parts and parts[0].sent and parts[0].sounded and parts[0].closed:
+        while parts and not self._saying.over and parts[0].sent and parts[0].closed and parts[0].sounded:
+            if self._is_ended and len(parts) > 1:  # without a word between them: it was the audio of all
+                parts[1].sounded = True
             self._saying.part_done()
         if not self._saying.over and any(part.sent for part in parts):
             self._try_again(None)
@@ -136,7 +163,7 @@ class SocketVoice:
     # -- inside
 
     def _open(self) -> None:
-        self._is_placed = False
+        self._is_placed = self._is_ended = False
         for part in self._saying.parts:
             part.sent = False
         self._context = self._make(self)
@@ -191,7 +218,8 @@ class SocketVoice:
         if context.carrier is None or (how == self._dialect.end and not self._dialect.ends_itself):
             self._carriers.leave(context)
         else:
-            self._carriers.end(context, how(context))
+            was_told = self._is_ended and how == self._dialect.end
+            self._carriers.end(context, () if was_told else how(context))
 
     def _stop_lingering(self) -> None:
         if self._linger is not None:

@@ -8,12 +8,12 @@ import pytest
 
 from actors.providers import interface as i
 from actors.providers.cartesia_tts import Provider
-from actors.providers.fake_tones import hear
 from actors.secrets import Secret
 from router.errors import ProviderError
 from tests.vendors.fake_cartesia_tts import FakeCartesiaTts
 from tests.vendors.live import Ear, run, spec
 from tests.vendors.server import KEY
+from tests.vendors.voices import aligned, say, words
 
 RATE_HZ = 24000
 VOICE = "a0e99841-0000-4000-8000-000000000001"
@@ -21,19 +21,6 @@ VOICE = "a0e99841-0000-4000-8000-000000000001"
 
 def provider(vendor: FakeCartesiaTts, key: str = KEY, **options: Any) -> Provider:
     return Provider({"voice": VOICE, **options}, Secret(key, "env:CARTESIA_KEY"), vendor.ws_url)
-
-
-def words(ear: Ear, reply: int, rate_hz: int = RATE_HZ) -> str:
-    return " ".join(word.text for word in hear(ear.pcm(reply), rate_hz))
-
-
-def say(line: Any, reply: int, *sentences: str) -> None:
-    """As a session does."""
-    line.begin(reply, {})
-    for number, sentence in enumerate(sentences):
-        line.text(reply, sentence if number == 0 else f" {sentence}")
-        line.flush(reply)
-    line.end(reply)
 
 
 async def opened(cartesia: Provider, ear: Ear, **options: Any) -> Any:
@@ -47,15 +34,10 @@ def test_turns_on_a_warm_socket_make_no_handshake_and_tell_words_with_their_time
             await cartesia.warm()
             line = await opened(cartesia, ear)
             for turn in (1, 2, 3):
-                say(line, turn, "Ten of clubs, please.", "It costs 3.50 now!")
+                text = say(line, turn, "Ten of clubs, please.", "It costs 3.50 now!")
                 await ear.wait(i.Done, turn)
-                assert words(ear, turn) == "ten of clubs please it costs 350 now"
-                text = "Ten of clubs, please. It costs 3.50 now!"
-                told = [a for a in ear.all(i.Align) if a.reply == turn]
-                assert [a.word for a in told] == text.split()
-                assert [text[a.char_from : a.char_to] for a in told] == text.split()
-                found = hear(ear.pcm(turn), RATE_HZ)
-                assert [a.start_ms for a in told] == pytest.approx([w.from_sample / 24 for w in found], abs=3)
+                assert words(ear, turn, RATE_HZ) == "ten of clubs please it costs 350 now"
+                aligned(ear, turn, text, RATE_HZ)
                 assert sum(f.reply == turn for f in ear.all(i.Flushed)) == 2
             usage = ear.all(i.Usage)
             assert len(usage) == 3
@@ -79,7 +61,7 @@ def test_many_sessions_share_a_socket_and_hear_each_their_own() -> None:
                 say(line, 1, f"caller {number}", "bye")
             for number, ear in enumerate(ears):
                 await ear.wait(i.Done)
-                assert words(ear, 1) == f"caller {number} bye"
+                assert words(ear, 1, RATE_HZ) == f"caller {number} bye"
             assert vendor.handshakes <= 5  # three that speak, one idle, and one that was on its way
             assert 1 < vendor.most <= 8
             for line in lines:
@@ -103,7 +85,7 @@ def test_a_reply_that_pauses_goes_on_in_another_context_before_the_first_one_die
             line.flush(1)
             line.end(1)
             await ear.wait(i.Done)
-            assert words(ear, 1) == "one moment here it is"
+            assert words(ear, 1, RATE_HZ) == "one moment here it is"
             assert [a.word for a in ear.all(i.Align)] == ["One", "moment.", "Here", "it", "is."]
             last = ear.all(i.Align)[-1]
             assert last.end_ms == pytest.approx(len(ear.pcm(1)) / 48 - 40, abs=3)
@@ -129,7 +111,7 @@ def test_a_context_that_the_vendor_drops_is_replaced_and_nothing_is_lost() -> No
             line.flush(1)
             line.end(1)
             await ear.wait(i.Done)
-            assert words(ear, 1) == "one two"
+            assert words(ear, 1, RATE_HZ) == "one two"
             assert not ear.all(i.Fault)
             await line.close(drain=False)
             await cartesia.close()
@@ -142,16 +124,18 @@ def test_a_cancelled_reply_is_over_at_once_and_its_late_audio_goes_nowhere() -> 
         async with FakeCartesiaTts() as vendor:
             cartesia, ear = provider(vendor), Ear()
             line = await opened(cartesia, ear)
+            vendor.orders.delay_s = 0.01
             say(line, 1, *["All work and no play makes Jack a dull boy."] * 20)
             await ear.wait(i.TtsAudio)
             line.cancel(1)
+            vendor.orders.delay_s = 0.0
             assert isinstance(ear.told[-1], i.Cancelled)
             assert isinstance(ear.told[-2], i.Usage)
             at = len(ear.told)
             say(line, 2, "Next.")
             await ear.wait(i.Done)
             assert all(getattr(event, "reply", 2) == 2 for event in ear.told[at:])
-            assert words(ear, 2) == "next"
+            assert words(ear, 2, RATE_HZ) == "next"
             await vendor.until(lambda: vendor.cancelled == 1)
             assert cartesia.counts.stale >= 2
             await vendor.until(lambda: cartesia.carriers.contexts == 0)  # the vendor said nothing
@@ -173,7 +157,7 @@ def test_a_socket_lost_before_the_audio_costs_nothing_and_in_mid_sentence_a_faul
                 peer.cut()
             vendor.orders.allow()
             await ear.wait(i.Done)
-            assert words(ear, 1) == "good evening bye"
+            assert words(ear, 1, RATE_HZ) == "good evening bye"
             assert cartesia.counts.reconnects == 1
             vendor.orders.cut_after(2)
             say(line, 2, "All work and no play makes Jack a dull boy.")
@@ -199,7 +183,7 @@ def test_idle_sockets_are_replaced_before_the_vendor_closes_them() -> None:
             before = vendor.handshakes
             say(line, 1, "Still here.")
             await ear.wait(i.Done)
-            assert words(ear, 1) == "still here"
+            assert words(ear, 1, RATE_HZ) == "still here"
             assert cartesia.counts.reconnects == 0
             assert vendor.handshakes <= before + 2
             await line.close(drain=False)

@@ -9,7 +9,8 @@ from actors.providers.fake_tones import hear
 from tests.vendors.fake_cartesia_tts import FakeCartesiaTts
 from tests.vendors.live import Ear, run, spec
 from tests.vendors.sdk.harness import converse, needs_sdk
-from tests.vendors.test_cartesia_tts import RATE_HZ, provider, say, words
+from tests.vendors.test_cartesia_tts import RATE_HZ, provider
+from tests.vendors.voices import say, words
 
 
 def test_the_sdk_is_spoken_to_and_the_adapter_the_same() -> None:
@@ -32,7 +33,7 @@ def test_the_sdk_is_spoken_to_and_the_adapter_the_same() -> None:
             line = await cartesia.open(spec(rate_hz=RATE_HZ), ear)
             say(line, 1, "Your table is booked.", "Anything else?")
             await ear.wait(i.Done)
-            assert words(ear, 1) == spoken["one"]
+            assert words(ear, 1, RATE_HZ) == spoken["one"]
             await line.close(drain=False)
             await cartesia.close()
 
