@@ -6,6 +6,7 @@ without options of its own. What is wrong goes to `Problems`; a name that is wro
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -157,7 +158,7 @@ class ProviderBook:
         if kind.stage != block.stage:
             self._problems.error((*at, "stage"), f"type `{block.type}` is of stage {kind.stage}, not {block.stage}")
             return
-        self._secrets(block.secrets, kind, at)
+        self._secrets(block.secrets, kind, block.options, at)
         self._options(block.options, (*at, "options"))
         self.kinds[name] = kind
         self.specs[name] = ProviderSpec(
@@ -194,7 +195,10 @@ class ProviderBook:
                     (*at, key), "a secret is no option; give it under `secrets` as env:NAME or file:PATH"
                 )
 
-    def _secrets(self, secrets: Mapping[str, str], kind: Kind, at: Path) -> None:
+    def _secrets(self, secrets: Mapping[str, str], kind: Kind, options: Mapping[str, Any], at: Path) -> None:
+        if not secrets and kind.with_options is not None and not kind.check_options(options):
+            with contextlib.suppress(ConfigError):  # told where a route uses it
+                kind = kind.with_options(options)  # a server of one's own may need none
         if kind.needs_secret and not secrets:
             self._problems.error(at, f'type `{kind.type}` needs a secret; write secrets: {{"*": env:NAME}}')
         for tenant, reference in secrets.items():

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from actors import events as ev
+from actors.providers.interface import Action
 from router.tools import ToolSpec
 from tests import tool_functions
 from tests.call.house import FAKES, House
@@ -43,3 +44,18 @@ def test_functions_are_run_in_the_actor_and_spoken_about(providers: Any, who: st
 
     run(script, providers=providers)
     assert not [thread for thread in threading.enumerate() if thread.name in ("tool", "tools")]
+
+
+def test_an_option_that_a_stream_refuses_is_told_over_links_too() -> None:
+    stubborn = {**FAKES, "tts": ("voice", "tests.call.tool_double:StubbornVoice", {})}
+
+    async def script(house: House) -> None:
+        answer = [Action(turn=0, name="set_language", value="de"), "Gut."]
+        house.hosts["agent"].provider.handle.answer(answer)
+        events = await talk(house.grant(), ((1.0, 2.0),), 4.0)
+        assert [(e.stage, e.detail) for e in events if isinstance(e, ev.Degraded)] == [
+            ("tts", "voice does not change language in mid-call")
+        ]
+        assert [e.name for e in events if isinstance(e, ev.AgentAction)] == ["set_language"]
+
+    run(script, providers=stubborn)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from actors.catalog import catalog as real_catalog
+from actors.tool_functions import shape as real_shape
 from router.catalog import FunctionShape
 from router.choose import choose
 from router.config import Loaded, load
@@ -172,3 +176,27 @@ def test_a_function_that_nobody_can_look_at_needs_its_schema() -> None:
         "a function cannot be looked at here; give its `schema`",
         "has no `description`: the model would not know when to call it",
     ]  # fmt: skip
+
+
+def test_the_shipped_example_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    path = Path(__file__).resolve().parents[2] / "examples" / "tools.yaml"
+    monkeypatch.syspath_prepend(str(path.parent / "shop"))
+    given = {"CHAT_KEY": "k"}
+    loaded = load(path.read_text(), str(path), real_catalog, environment=given, functions=real_shape)
+    assert loaded.problems == ()
+    made = choose(RouteContext(session_id="s", tenant_id="t", region="eu"), loaded.required())
+    assert isinstance(made, RoutePlan)
+    assert [tool.name for tool in made.tools] == ["order_status", "set_language", "transfer", "hang_up"]
+    assert made.tools[0].schema["properties"]["order"]["description"] == "the number on the receipt"
+
+
+def test_a_server_of_ones_own_needs_no_key_and_the_vendor_does() -> None:
+    text = """\
+schema: 1
+providers:
+  ours: {stage: agent, type: openai-chat, endpoints: {"*": "http://127.0.0.1:1/v1"}, options: {model: m, auth: none}}
+  theirs: {stage: agent, type: openai-chat, options: {model: m}}
+default: {use: {stt: pocketsphinx, agent: [ours, theirs], tts: espeak}}
+"""
+    loaded = load(text, "r.yaml", real_catalog, environment={})
+    assert [(p.path, "needs a secret" in p.detail) for p in loaded.errors] == [("providers.theirs", True)]
