@@ -251,7 +251,7 @@ class SessionClosed(Event, frozen=True, kw_only=True, tag="session.closed"):
 
 AnyEvent = (
     SessionOpened | SpeechStarted | SpeechStopped | SpeechDiscarded | TranscriptPartial | TranscriptFinal
-    | TranscriptFormatted | TurnEnded | AgentText | ToolCalled | ToolResult
+    | TranscriptFormatted | TurnEnded | AgentAction | AgentText | ToolCalled | ToolResult
     | VoiceStarted | VoiceAudio | VoiceHeld | VoiceResumed | VoiceClear
     | VoiceStopped | TurnLatency | ProviderChanged | Degraded | Dropped | ErrorEvent | SessionClosed
 )  # fmt: skip
