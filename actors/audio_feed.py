@@ -44,7 +44,7 @@ class AudioFeed:
 
     def restart(self, at: int, stream_hz: int) -> int:
         """A new stream begins at ear position `at`; returns that position in the stream's own samples."""
-        self.sent = at
+        self.sent, self.held = at, False
         self.window = int(WINDOW_S * stream_hz)
         self._resampler = None if stream_hz == self._rate_hz else Resampler(self._rate_hz, stream_hz)
         self._pos, self._rest = at * stream_hz // self._rate_hz, b""

@@ -56,6 +56,8 @@ class Listening:
         self.final_due_s: float | None = None
         self.final_missed = False
         """The answer to the last `finalize` did not come."""
+        self.settled_to = 0
+        """The ear has said that every final up to here has come."""
         self._finalize_at = self._renewed_at = 0
         self._finalize_sent = True
         self._words, self._obey, self._heard_ms, self._clock = words, obey, heard_ms, clock
@@ -161,7 +163,6 @@ class Listening:
         assert port is not None
         self._renewed_at = feed.sent
         feed.restart(feed.sent, port.rate_hz)
-        feed.held = False
         if self.lull is not None and not self.lull.resting:
             self._words.send(wire.SttResume())  # it was told to wait for its turn
         if self.lull is not None and self.law.caller is CallerState.SPEAKING:
@@ -174,7 +175,9 @@ class Listening:
 
     def finalized(self, event: Finalized) -> None:
         to_pos = self.words.to_ear(event.to_pos)
-        if self.finalizing is not None and (event.utt == self.finalizing or to_pos >= self._finalize_at):
+        self.settled_to = max(self.settled_to, to_pos)
+        asked = self.finalizing is not None and self._finalize_sent  # else it answers the question before
+        if asked and (event.utt == self.finalizing or to_pos >= self._finalize_at):
             self.finalizing = self.final_due_s = None
             self._finalize_sent = True
         self._obey(self.law.finalized(to_pos / self.ear.rate_hz, self.ear.at_s))

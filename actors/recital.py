@@ -112,7 +112,7 @@ class Recital:
             return 0  # the next voice begins where this one ended
         while self._waiting and not self.is_ending:
             if not self._has_room(streams):
-                if self.is_open and streams:
+                if self.is_open and (streams or can.context_idle_s is not None):
                     self._end(voice)
                 break
             piece = self._waiting.popleft() if streams else self._sentence(text_done)

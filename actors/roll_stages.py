@@ -78,8 +78,9 @@ class RollStages:
     def is_quiet(self, slot: StageSlot) -> bool:
         listen, speak, reply = self._listen, self._speak, self._speak.current
         if slot.stage == "stt":
-            settled = listen.finalizing is None and listen.words.held
-            return settled or (listen.is_idle and not listen.words.lag)
+            if listen.words.held:  # what it was given before, it has answered, or will not
+                return listen.finalizing is None or listen.settled_to >= listen.words.sent
+            return listen.is_idle and not listen.words.lag
         if slot.stage == "tts":
             return reply is None or reply.recital.is_idle
         if slot.stage == "agent":
@@ -93,7 +94,8 @@ class RollStages:
 
     def hush(self, slot: StageSlot, *, now: bool) -> None:
         if slot.stage == "stt":
-            if now and self._listen.finalizing is None and not self._listen.words.held:
+            listen = self._listen
+            if now and listen.finalizing is None and not listen.words.held and not listen.words.lag:
                 self._leave_lane()
                 self._listen.words.held = True
                 self._listen.finalize(self._law.utt)

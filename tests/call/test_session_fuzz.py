@@ -9,14 +9,16 @@ A failure prints the seed and the story; `_one(kind, seed)` plays it again.
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
 
 from actors import events as ev
+from actors.providers import interface as pi
 from actors.providers.client import Provider as ClientAgent
 from actors.providers.fake import FakeAgent, FakeStt, FakeTts
 from router.plan import Candidate
@@ -185,6 +187,40 @@ def _equip(call: _Call, served: dict[str, Any]) -> dict[str, Any]:
     return {"tools": tools, "offers": tools.with_actions()}
 
 
+def _roll(call: _Call, served: dict[str, Any], draw: random.Random) -> None:
+    """Streams that must end, with a warning or none, a vendor that ends them, and voices with a vendor's limits."""
+    voice = {"takes": draw.choice(["stream", "sentences"]), "context_idle_s": draw.choice([None, 1.0, 1.0]),
+             "text_limit": draw.choice([None, 25, 60])}  # fmt: skip
+    for stage, candidates in served["stages"].items():
+        options = voice if stage == "tts" else {"resume": draw.random() < 0.5} if stage == "s2s" else {}
+        served["stages"][stage] = tuple(replace(c, options={**c.options, **options}) for c in candidates)
+    for _ in range(draw.randint(1, 6)):
+        name = draw.choice([n for n in served["given"] if n not in ("vad", "turn", "client")])
+        at_s, in_s = round(draw.uniform(0.1, call.end_s + 3.0), 2), draw.choice([0.5, 3.0, 8.0, 30.0])
+        call.act(at_s, f"{name} must end in {in_s:g} s", _expiring(name, in_s))
+        if draw.random() < 0.3:
+            call.act(at_s, f"{name} gives a handle", _says(name, pi.Resumable(handle=f"h{at_s}")))
+
+
+def _says(name: str, event: pi.ProviderEvent) -> Any:
+    def do(_: Any, given: dict[str, Any]) -> None:
+        for stream in given[name].handle.streams[-1:]:
+            stream.say(event)
+
+    return do
+
+
+def _expiring(name: str, in_s: float) -> Any:
+    """The newest stream is told, and ends then as a vendor ends it, if it is still there."""
+
+    def do(_: Any, given: dict[str, Any]) -> None:
+        for stream in given[name].handle.streams[-1:]:
+            asyncio.get_running_loop().call_later(in_s, stream.fault, "expired", "as it was told")
+            stream.say(pi.Expiring(in_s=in_s))
+
+    return do
+
+
 def _tools_wrong(out: Played, tools: FakeTools) -> str:
     """Every call has a name of its own and one result at most, after it; nothing is run twice unless it may be."""
     open_calls, wrong = set[str](), ""
@@ -210,12 +246,14 @@ def _words_wrong(call: _Call, out: Played) -> str:
     return (f"words lost: {dict(lost)} " if lost else "") + (f"words doubled: {dict(doubled)}" if doubled else "")
 
 
-def _one(kind: str, seed: int, *, tools: bool = False) -> None:
-    """Play the call of this seed, whose models call tools or do not. Fails with its story."""
+def _one(kind: str, seed: int, *, tools: bool = False, rolls: bool = False) -> None:
+    """Play the call of this seed: its models may call tools, its streams may have to end. Fails with its story."""
     call = _Call(kind, random.Random(f"{kind} {seed}"))
     _talk(call)
     _disturb(call)
     served, settings, reports = _served(call), _settings(call.draw), call.draw.random() < 0.3
+    if rolls:
+        _roll(call, served, random.Random(f"rolls {kind} {seed}"))
     limit_s = max([call.end_s, *(at_s for at_s, _ in call.acts)]) + ENDS_IN_S
     out = Played()
     equipped = _equip(call, served) if tools else {}
@@ -253,6 +291,23 @@ def test_a_call_made_up_by_a_seed(kind: str, seed: int) -> None:
 @pytest.mark.parametrize("kind", ["cascade", "s2s"])
 def test_a_call_with_tools_made_up_by_a_seed(kind: str, seed: int) -> None:
     _one(kind, seed, tools=True)
+
+
+@pytest.mark.parametrize("seed", range(RUNS))
+@pytest.mark.parametrize("kind", ["cascade", "client", "s2s"])
+def test_a_call_whose_streams_end_made_up_by_a_seed(kind: str, seed: int) -> None:
+    _one(kind, seed, rolls=True)
+
+
+@pytest.mark.parametrize(
+    ("kind", "seed"),
+    [
+        pytest.param("cascade", 119, id="the ear ends while the one beside it waits for its final"),
+        pytest.param("client", 382, id="and the audio held back for it waits for ever"),
+    ],
+)
+def test_a_call_whose_streams_end_that_once_went_wrong(kind: str, seed: int) -> None:
+    _one(kind, seed, rolls=True)
 
 
 @pytest.mark.parametrize(
