@@ -20,6 +20,7 @@ Source     conversation model, section 4.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
@@ -44,6 +45,8 @@ _SLACK_S = 1.0  # beyond the tool's own deadline: its actor may be dead
 _LAST_WORDS = frozenset({"hang_up", "transfer", "send_dtmf"})
 """A model that has spoken and does only this has nothing to add."""
 _NAME_MAX = 64
+_ODD = re.compile(r"[^A-Za-z0-9_.:-]")
+"""What a model may write into an id, and a header may not hold."""
 _PENDING_MAX = 64
 """Of a session: rounds whose replies were interrupted run on."""
 _IDS_MAX = 1024
@@ -286,7 +289,8 @@ class ToolDesk:
             self._settled(round)
 
     def _unique(self, id: str) -> str:
-        """`id`, with a number behind it where the model used it in this call before."""
+        """`id` in plain characters, with a number behind it where the model used it in this call before."""
+        id = _ODD.sub("_", id)[:_NAME_MAX] or "call"
         count = self._used.pop(id, 0) + 1
         self._used[id] = count
         if len(self._used) > _IDS_MAX:

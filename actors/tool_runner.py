@@ -8,7 +8,8 @@ outcome travels on, and its death costs a call nothing but the next candidate.
 
 Bound    `CALLS_MAX` calls under way; more are refused as `overload`. Results beyond the tool's `result_max_chars` are
          cut, and say so.
-Again    a tool that is `idempotent` is tried once more, with the same key, if it failed and there is time.
+Again    a tool that is `idempotent` is tried once more, with the same key, if it broke down and there is time; a no
+         that was meant (`ToolError`, 4xx) is one.
 Log      the tool's name, what came of it and how long it took; never arguments or results.
 """
 
@@ -25,7 +26,7 @@ from actors.providers.interface import ToolOutcome
 from actors.secrets import Secret, resolve
 from actors.tool_functions import find
 from actors.tool_threads import ToolsBusy, ToolThreads
-from actors.tool_webhook import Webhooks
+from actors.tool_webhook import Unavailable, Webhooks
 from actors.tools import ToolContext, ToolError
 from router.errors import ConfigError
 
@@ -80,31 +81,30 @@ class Tools:
         due_s = asyncio.get_running_loop().time() + op.tool.deadline_s
         try:
             async with asyncio.timeout_at(due_s):
-                why, result = await self._attempt(op)
-                if why == "failed" and op.tool.idempotent:
+                why, result, may_pass = await self._attempt(op)
+                if may_pass and op.tool.idempotent:
                     await asyncio.sleep(_AGAIN_S)
-                    why, result = await self._attempt(op)
+                    why, result, _ = await self._attempt(op)
                 return why, result
         except TimeoutError:
             return "timeout", f"the tool did not answer within {op.tool.deadline_s:g} s; it may still have been done"
 
-    async def _attempt(self, op: wire.ToolRun) -> tuple[Why, str]:
+    async def _attempt(self, op: wire.ToolRun) -> tuple[Why, str, bool]:
+        """What came of it, and whether another time something else may: not of a no that was meant."""
         try:
             if op.tool.url is not None:
-                return "done", await self._webhooks.call(op, self._secret(op.tool.secret))
-            return "done", await self._function(op)
+                return "done", await self._webhooks.call(op, self._secret(op.tool.secret)), False
+            return "done", await self._function(op), False
         except ToolError as error:
-            return "failed", str(error)
+            return "failed", str(error), isinstance(error, Unavailable)
         except ToolsBusy as error:
-            return "overload", str(error)
-        except TimeoutError:
-            return "failed", "the tool failed (TimeoutError)"  # its own; ours is raised by the block around
+            return "overload", str(error), False
         except ConfigError as error:  # on this node alone: the configuration was checked on another
             log.error("tool.unusable", tool=op.tool.name, problems=error.problems)
-            return "failed", "the tool cannot be used at present"
-        except Exception as error:
+            return "failed", "the tool cannot be used at present", False
+        except Exception as error:  # a TimeoutError too: of its own, since ours is raised by the block around
             log.warning("tool.failed", tool=op.tool.name, session=op.session_id, error=type(error).__name__)
-            return "failed", f"the tool failed ({type(error).__name__})"
+            return "failed", f"the tool failed ({type(error).__name__})", True
 
     async def _function(self, op: wire.ToolRun) -> str:
         assert op.tool.python is not None

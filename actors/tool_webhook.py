@@ -28,6 +28,7 @@ import socket
 from collections.abc import Callable
 from datetime import UTC, datetime
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from urllib.parse import quote
 
 import httpx
 import msgspec
@@ -37,7 +38,7 @@ from actors.providers.vendor_endpoint import tls_context
 from actors.secrets import Secret
 from actors.tools import ToolError
 
-__all__ = ["Webhooks", "is_public", "signature"]
+__all__ = ["Unavailable", "Webhooks", "is_public", "signature"]
 
 _CONNECTIONS = 16
 _IDLE_S = 30.0
@@ -45,6 +46,10 @@ _BODY_BYTES = 262_144
 """What is read of an answer; the runner cuts it to the tool's own bound."""
 _TOLD_CHARS = 300
 _NAT64 = IPv6Network("64:ff9b::/96")
+
+
+class Unavailable(ToolError):
+    """It did not answer, or failed: another time it may not."""
 
 
 class Webhooks:
@@ -70,7 +75,7 @@ class Webhooks:
         headers = {
             "Host": url.netloc.decode("ascii"),
             "Content-Type": "application/json",
-            "Idempotency-Key": op.key,
+            "Idempotency-Key": quote(op.key, safe=":@+"),  # a session's id may be any text
             "Patchbay-Timestamp": stamp,
             "Patchbay-Signature": signature(secret, stamp, body),
         }
@@ -84,9 +89,9 @@ class Webhooks:
             finally:
                 await response.aclose()
         except httpx.TimeoutException:
-            raise ToolError("the tool did not answer in time") from None
+            raise Unavailable("the tool did not answer in time") from None
         except httpx.HTTPError as error:
-            raise ToolError(f"the tool cannot be reached ({type(error).__name__})") from None
+            raise Unavailable(f"the tool cannot be reached ({type(error).__name__})") from None
 
     async def close(self) -> None:
         clients, self._clients = list(self._clients.values()), {}
@@ -117,7 +122,7 @@ async def _address(host: str, port: int, *, private: bool) -> str:
     try:
         found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
-        raise ToolError("the tool's host has no address") from None
+        raise Unavailable("the tool's host has no address") from None
     addresses = [str(one[4][0]).partition("%")[0] for one in found]
     if not private and not all(is_public(ip_address(address)) for address in addresses):
         raise ToolError("the tool's host is no public one, and may not be called")
@@ -141,7 +146,7 @@ async def _answer(response: httpx.Response) -> str:
     if 300 <= response.status_code < 400:
         raise ToolError("the tool answered with a redirect, which is not followed")
     if response.status_code >= 500 or response.status_code < 200:
-        raise ToolError(f"the tool failed (status {response.status_code})")
+        raise Unavailable(f"the tool failed (status {response.status_code})")
     read = bytearray()
     async for piece in response.aiter_bytes():
         read += piece[: _BODY_BYTES - len(read)]

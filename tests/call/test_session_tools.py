@@ -84,6 +84,15 @@ def test_a_tool_is_told_which_call_it_is() -> None:
     assert len(asked(call)) == 4
 
 
+def test_an_id_that_no_header_could_hold_is_made_plain_and_the_model_hears_its_own() -> None:
+    tools = FakeTools(status=(0.1, "yes"))
+    given = agent_of([calls("status", "a\r\nX: ü" + "y" * 100), calls("status", "")], "Yes.")
+    call = play([SPOKEN], 5.0, given=given, offers=tools.specs, tools=tools)
+    assert [o.key for o in tools.ops] == ["local:1:a__X:__" + "y" * 57, "local:1:call"]
+    assert [args[1] for args in given["agent"].handle.calls("tool_result")] == ["a\r\nX: ü" + "y" * 100, ""]
+    assert [e.call_id for e in call.of("tool.result")] == ["a__X:__" + "y" * 57, "call"]
+
+
 def test_the_history_has_the_whole_reply_once_it_is_over() -> None:
     tools = FakeTools(status=(0.1, "yes"))
     given = agent_of(["One moment.", calls("status")], "Yes.", "Bye.")

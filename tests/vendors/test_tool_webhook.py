@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from ipaddress import ip_address
 from typing import Any
 
+import msgspec
 import pytest
 
 from actors import tool_webhook, wire
@@ -71,6 +72,15 @@ def test_a_call_is_signed_named_and_answered() -> None:
         answer = await webhooks.call(op(f"{vendor.http_url}/echo", people=2, name="Zoë"), SECRET)
         assert answer == '{"args": {"people": 2, "name": "Zo\\u00eb"}, "call": "call_9"}'
         assert (vendor.keys, vendor.hosts) == (["s:3:call_9"], [f"127.0.0.1:{vendor.port}"])
+
+    scene(body)
+
+
+def test_any_key_fits_into_its_header() -> None:
+    async def body(vendor: FakeWebhook, webhooks: Webhooks) -> None:
+        odd = msgspec.structs.replace(op(f"{vendor.http_url}/echo"), key="Zoë\r\nX-Other: 1:3:call_9")
+        await webhooks.call(odd, SECRET)
+        assert vendor.keys == ["Zo%C3%AB%0D%0AX-Other:%201:3:call_9"]
 
     scene(body)
 
@@ -164,6 +174,8 @@ def test_an_idempotent_tool_is_tried_again_with_the_same_key() -> None:
     assert (outcome.why, vendor.requests, vendor.keys) == ("done", 2, ["s:3:call_9"])
     outcome, vendor = run_tool("/echo", prepare=lambda vendor: vendor.orders.refuse(503))
     assert (outcome.why, vendor.requests) == ("failed", 1)
+    outcome, vendor = run_tool("/refuse", again=True)
+    assert (outcome.why, vendor.requests) == ("failed", 1)  # a no is a no
 
 
 def test_a_host_that_is_not_there_is_told_without_its_address() -> None:
