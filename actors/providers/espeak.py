@@ -176,6 +176,8 @@ class _Stream:
 
     def update(self, options: Mapping[str, Any]) -> tuple[str, ...]:
         self._options, refused = stream_options.changed(self._options, options)
+        if "language" in options and "voice" not in options and "language" not in refused:
+            self._options = self._options.model_copy(update={"voice": None})  # its voices are of one language each
         return refused
 
     async def close(self, *, drain: bool) -> None:

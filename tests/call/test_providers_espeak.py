@@ -115,6 +115,20 @@ def test_voice_rate_and_volume_are_options_of_a_stream_and_may_change() -> None:
     _run(scene, voice="en-us")
 
 
+def test_a_language_in_mid_call_takes_the_place_of_a_voice_which_is_of_one_language() -> None:
+    async def scene(provider: Provider) -> None:
+        voice, german = await Voice().open(provider), await Voice().open(provider, voice="de")
+        words = "Guten Tag und willkommen."
+        assert not _alike(await voice.say(1, words), await german.say(1, words))
+        assert voice.stream.update({"language": "de-AT"}) == ()
+        assert _alike(await voice.say(2, words), await german.say(2, words))
+        assert voice.stream.update({"language": "xx-none"}) == ("language",)
+        assert voice.stream.update({"voice": "en-us", "language": "de"}) == ()
+        assert not _alike(await voice.say(3, words), await german.say(3, words))  # who names a voice gets it
+
+    _run(scene, voice="en-us")
+
+
 def test_markup_and_commands_are_spoken_as_text_or_not_at_all() -> None:
     async def scene(provider: Provider) -> None:
         voice = await Voice().open(provider)
