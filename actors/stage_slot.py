@@ -19,7 +19,7 @@ from typing import Any, Literal, Protocol
 
 from actors import wire
 from actors.ports import Port
-from actors.providers.interface import Fault, ProviderEvent, Ready, StreamSpec
+from actors.providers.interface import Fault, ProviderEvent, Ready, StreamSpec, Usage
 from router.plan import Candidate, Stage
 
 __all__ = ["EXPIRED_MAX", "LIFE_S", "OPEN_S", "READY_S", "Connector", "SlotOwner", "StageSlot"]
@@ -143,7 +143,7 @@ class StageSlot:
         self.beside, self.beside_epoch, self.beside_ready = None, None, False
         self.state, self._due_s, self._ready_s = "ready", None, self._clock()
         if old is not None:
-            old.close()
+            old.close(drain=True)  # what it used is still told
 
     def drop_beside(self) -> None:
         port, self.beside = self.beside, None
@@ -199,7 +199,9 @@ class StageSlot:
 
     def on_event(self, port: Port, event: ProviderEvent) -> None:
         if port is not self.port:
-            if port is not self.beside or not self._beside_says(event):
+            if type(event) is Usage:
+                self._owner.stage_event(self, event)
+            elif port is not self.beside or not self._beside_says(event):
                 self.stale += 1
         elif type(event) is Fault:
             self._fail(event)

@@ -118,6 +118,22 @@ def test_one_that_always_expires_at_once_is_a_failure() -> None:
     assert call.closed.t == pytest.approx(3.0, abs=0.05)
 
 
+def test_what_the_first_stream_used_is_told_though_it_is_gone() -> None:
+    def closes_with_usage(call: Any, given: dict[str, Any]) -> None:
+        stream = given["stt"].handle.stream
+        close = stream.close
+
+        async def last_word(*, drain: bool) -> None:
+            stream.say(pi.Usage(amounts={"audio_s": 4.0}))
+            await close(drain=drain)
+
+        stream.close = last_word
+
+    call = play([], 6.0, acts=[(1.0, closes_with_usage), expiring("stt", 2.0, 30.0)], **staged())
+    assert rolled(call, "stt") == 1
+    assert call.record["used"]["stt"] == {"input_s": 4.0}
+
+
 def test_a_second_stream_that_does_not_open_is_tried_again_and_harms_nobody() -> None:
     def refuses(kind: Any) -> Any:
         return lambda call, given: given["stt"].handle.refuse_open(kind)
