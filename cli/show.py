@@ -9,7 +9,7 @@ With `timed=False` (lock-step) latencies are left out of both: they would be num
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import IO
+from typing import IO, Any
 
 from rich.console import Console
 from rich.live import Live
@@ -39,7 +39,7 @@ from actors.events import (
     as_json,
 )
 
-__all__ = ["JsonLines", "Transcript", "latency_line", "route_line"]
+__all__ = ["JsonLines", "Transcript", "cost_line", "latency_line", "route_line"]
 
 
 class JsonLines:
@@ -139,8 +139,9 @@ class Transcript:
             case ErrorEvent(stage=stage, provider=provider, kind=kind, detail=detail, fatal=fatal):
                 style = "bold red" if fatal else "yellow"
                 return Text(f"{stage}: {provider}: {kind}: {detail}", style=style)
-            case SessionClosed(reason=reason):
-                return Text(f"closed: {reason.replace('_', ' ')}", style="dim")
+            case SessionClosed(reason=reason, stats=stats):
+                cost = cost_line(stats)
+                return Text(f"closed: {reason.replace('_', ' ')}" + (f", {cost}" if cost else ""), style="dim")
             case _:
                 return None
 
@@ -161,6 +162,17 @@ def latency_line(event: TurnLatency) -> str:
     ]
     told = ", ".join(f"{name} {value:.2f}" for name, value in parts if value is not None)
     return f"latency {event.total:.2f} s" + (f" ({told})" if told else "")
+
+
+def cost_line(record: Mapping[str, Any]) -> str:
+    """`cost 0.0042 USD, estimated; unknown of desk`, from a call record; empty where nobody has a price."""
+    cost = record.get("cost")
+    if not cost:
+        return ""
+    sums = " + ".join(f"{money:.4f} {currency}" for currency, money in cost["total"].items())
+    estimated = any(line["estimated"] for line in cost["providers"].values())
+    known = f"cost {sums}{', estimated' if estimated else ''}" if sums else "cost"
+    return known + (f"; unknown of {', '.join(cost['unknown'])}" if cost["unknown"] else "")
 
 
 def route_line(handle: SessionHandle) -> str:

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.bill import Bill, bill, prices_of
+from cli.show import cost_line
 from router.config import load
 from router.plan import Candidate, RoutePlan
 from router.price import Price, cost, unknown, wrong
@@ -155,6 +156,33 @@ def test_a_bill_adds_up_by_currency_and_names_what_it_cannot_say() -> None:
         "total": {"USD": 0.026},
         "unknown": {"desk": ["tokens"]},
     }
+
+
+@pytest.mark.parametrize(
+    ("cost", "line"),
+    [
+        pytest.param(None, "", id="no prices"),
+        pytest.param(
+            {"providers": {"a": {"estimated": False}}, "total": {"USD": 0.00424}, "unknown": {}},
+            "cost 0.0042 USD",
+            id="known",
+        ),
+        pytest.param(
+            {
+                "providers": {"a": {"estimated": True}},
+                "total": {"USD": 1.5, "EUR": 2.0},
+                "unknown": {"desk": ["tokens"]},
+            },
+            "cost 1.5000 USD + 2.0000 EUR, estimated; unknown of desk",
+            id="two currencies, and an agent that says nothing",
+        ),
+        pytest.param(
+            {"providers": {}, "total": {}, "unknown": {"desk": ["tokens"]}}, "cost; unknown of desk", id="none"
+        ),
+    ],
+)
+def test_a_call_says_what_it_cost(cost: dict[str, object] | None, line: str) -> None:
+    assert cost_line({"cost": cost}) == line
 
 
 def test_without_prices_there_is_no_bill_and_no_zero() -> None:
