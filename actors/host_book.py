@@ -15,10 +15,14 @@ from actors.pool_book import Fault
 from actors.wire import WorkerInfo
 from router.scaling import HostBounds, HostLoad, hosts_wanted
 
-__all__ = ["LAG_MS", "Host", "HostBook"]
+__all__ = ["LAG_HOLD_S", "LAG_MS", "Host", "HostBook"]
 
 LAG_MS = 5.0
 """A loop that lags p99 by more takes no new session while another can: half of the goal for a frame's lateness."""
+LAG_HOLD_S = 10.0
+"""A lag that lasts so long has another host opened. A burst of opens lags for a moment, and the host's measure of 5 s
+(`LagMonitor`, 250 ticks) shows it for as long; another host started for it would take the machine from the callers who
+are there, and would be lagging itself while it starts."""
 LAG_SESSIONS = 20
 """With fewer it is the machine that lags, not the host, and another process would make it lag more."""
 
@@ -32,6 +36,20 @@ class Host:
     dedicated: bool = False
     retiring: bool = False
     lag_p99_ms: float = 0.0
+    lags_since_s: float | None = None
+    """None: it does not lag."""
+
+    def report_lag(self, lag_p99_ms: float, now_s: float) -> None:
+        self.lag_p99_ms = lag_p99_ms
+        if lag_p99_ms <= LAG_MS:
+            self.lags_since_s = None
+        elif self.lags_since_s is None:
+            self.lags_since_s = now_s
+
+    def is_full(self, now_s: float) -> bool:
+        """It lags, has done so for a while, and does so because of its sessions: full, whatever it counts."""
+        lags = self.lags_since_s is not None and now_s - self.lags_since_s >= LAG_HOLD_S
+        return lags and len(self.sessions) >= LAG_SESSIONS
 
     def takes_packed(self, max_sessions: int) -> bool:
         return not self.dedicated and not self.retiring and len(self.sessions) < min(max_sessions, self.info.capacity)
@@ -107,13 +125,13 @@ class HostBook:
     def wanted(self, now_s: float) -> int:
         serving = [h for h in self.hosts.values() if not h.retiring]
         total = len(serving) + len(self.starting)
-        fewer = hosts_wanted(self._load(serving, float("inf")), self.bounds) < total
+        fewer = hosts_wanted(self._load(serving, now_s, float("inf")), self.bounds) < total
         if not fewer:
             self.idle_since_s = None
         elif self.idle_since_s is None:
             self.idle_since_s = now_s
         idle_for_s = 0.0 if self.idle_since_s is None else now_s - self.idle_since_s
-        return hosts_wanted(self._load(serving, idle_for_s), self.bounds)
+        return hosts_wanted(self._load(serving, now_s, idle_for_s), self.bounds)
 
     def to_start(self, now_s: float) -> int:
         """Hosts to start now: one at a time, and none while a failed start is waited out."""
@@ -129,13 +147,13 @@ class HostBook:
         empty = sorted(h.info.actor for h in serving if not h.sessions)
         return tuple(empty[: max(over, 0)])
 
-    def _load(self, serving: list[Host], idle_for_s: float) -> HostLoad:
+    def _load(self, serving: list[Host], now_s: float, idle_for_s: float) -> HostLoad:
         packed = [h for h in serving if not h.dedicated]
         return HostLoad(
             hosts=len(serving) + len(self.starting),
             packed=len(packed) + len(self.starting),
             sessions=sum(len(h.sessions) for h in packed) + self.waiting,
-            lagging=sum(h.lag_p99_ms > LAG_MS for h in packed if len(h.sessions) >= LAG_SESSIONS),
+            lagging=sum(h.is_full(now_s) for h in packed),
             empty=sum(not h.sessions for h in packed),
             dedicated_seen=self.dedicated_seen,
             idle_for_s=idle_for_s,

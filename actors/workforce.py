@@ -233,7 +233,7 @@ class Workforce:
             host = book.hosts.get(actor)
             if host is None:
                 continue
-            host.lag_p99_ms = report.lag_p99_ms
+            host.report_lag(report.lag_p99_ms, _now())
             if whole:
                 told = {change.session_id for change in report.sessions}
                 for session_id in sorted(host.sessions - told):

@@ -89,7 +89,7 @@ class HostLoad:
     sessions: int
     """Packed sessions on them."""
     lagging: int = 0
-    """Packed hosts whose loop lags: full, whatever they count."""
+    """Packed hosts whose loop has lagged for a while: full, whatever they count."""
     empty: int = 0
     dedicated_seen: bool = False
     idle_for_s: float = 0.0

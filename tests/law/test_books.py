@@ -11,6 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from actors.attempt import Attempt, OpenLimits, Wait
 from actors.books import Books, Lack, Placed, Short
+from actors.host_book import LAG_HOLD_S, LAG_MS, LAG_SESSIONS
 from actors.pool_book import PoolKey
 from actors.wire import Lease, ProviderSpec, SessionChange, WorkerInfo
 from router.plan import Candidate, Capacity, Refusal, RoutePlan, Stage
@@ -162,10 +163,27 @@ def test_a_host_is_filled_before_the_next_one_and_a_lagging_one_left_alone() -> 
     assert [p.host for p in placed if isinstance(p, Placed)] == ["h1", "h1", "h2", "h2"]
     b.release("s0")
     b.release("s2")
-    b.hosts["eu"].hosts["h1"].lag_p99_ms = 9.0
+    b.hosts["eu"].hosts["h1"].report_lag(9.0, 0.0)
     late = b.place("s9", plan(stt=(EARS,)), ORDER, fingerprint="f", now_s=0)
     assert isinstance(late, Placed)
     assert late.host == "h2"
+
+
+def test_a_burst_that_makes_a_host_lag_opens_no_other_and_a_lag_that_lasts_does() -> None:
+    b = books(max_sessions=100)
+    book = b.host_book("eu")
+    book.started(worker("h1", 100, "host"))
+    one = book.hosts["h1"]
+    one.sessions.update(f"s{i}" for i in range(LAG_SESSIONS))
+    for at_s in range(7):  # the burst is in the host's measure for 5 s, and its reports come once a second
+        one.report_lag(60.0, float(at_s))
+        assert book.to_start(float(at_s)) == 0
+    one.report_lag(LAG_MS, 7.0)
+    one.report_lag(60.0, 8.0)
+    assert book.to_start(8.0 + LAG_HOLD_S - 0.1) == 0, "what went before the calm does not count"
+    assert book.to_start(8.0 + LAG_HOLD_S) == 1
+    one.sessions.pop()
+    assert book.to_start(8.0 + LAG_HOLD_S) == 0, "with few sessions it is the machine that lags"
 
 
 def test_what_a_restarted_router_finds_is_booked_again() -> None:
