@@ -143,7 +143,7 @@ class Lanes:
 
     def mute(self, now_s: float) -> list[Lane]:
         """Lanes whose callers have sent nothing for so long that silence has to fill in."""
-        found = np.flatnonzero(self.last_s.of[: self._used] <= now_s - CONCEAL_AFTER_S)
+        found = np.flatnonzero(self.last_s.of[: self._used] <= now_s - CONCEAL_AFTER_S + 1e-6)
         return [lane for row in found.tolist() if (lane := self.lanes[row]) is not None]
 
     # --------------------------------------------------------------------------------------------------- a batch
@@ -358,7 +358,9 @@ class Lane:
         table.lanes[row] = None
         table.next.cells[row], table.stop.cells[row] = -1, 0
         table.last_s.cells[row] = float("inf")
-        self.seat.session.lane = None
+        session = self.seat.session
+        session.lane = None
+        session.wake_s = min(session.wake_s, session.ear.last_s + CONCEAL_AFTER_S)  # nobody else sees it fall mute now
 
 
 def _frames(batch: AudioBatch, lens: Array) -> Array:

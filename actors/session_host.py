@@ -165,8 +165,9 @@ class SessionHost:
         self._door.tick(now_s)
         for lane in self.lanes.mute(now_s):
             self.guard(lane.seat, lane.seat.session.tick)
+        due_s = now_s + 1e-6
         for seat in tuple(self._seats.values()):
-            if seat.session.wake_s <= now_s:
+            if seat.session.wake_s <= due_s:
                 self.guard(seat, seat.session.tick)
         # from the grid, not from now: a late tick is not added to the next
         self._tick_at_s = max(self._tick_at_s + _TICK_S, now_s)
