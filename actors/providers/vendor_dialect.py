@@ -23,6 +23,8 @@ O = TypeVar("O", bound=BaseModel)  # noqa: E741
 class SttSettings:
     chunk_ms: int = 50
     """Audio of one message: each costs some 50 us on either side, and waits so long for its end."""
+    chunk_min_ms: int = 0
+    """A message that would be shorter, at a pause or an end, is filled up with silence."""
     keepalive_s: float | None = 4.0
     """Nothing sent for so long: `Dialect.keepalive`. None: never."""
     silence_ms: int = 100
@@ -39,6 +41,11 @@ class SttSettings:
     """Times real time."""
     kept_s: float = 15.0
     """Audio without a final that is kept."""
+    billed: Literal["audio", "connection"] = "audio"
+    """What the vendor counts: audio that was sent, or how long a connection was open. It goes into `Usage`."""
+    bye_always: bool = False
+    """`Dialect.bye` is said to every connection that is given up, though nobody waits for what it brings: for vendors
+    who keep a session, and bill it, until they are told."""
     age_max_s: float | None = None
     """A connection is replaced before it is so old, 5 to 20 % earlier."""
     grace_s: float = 10.0

@@ -101,7 +101,6 @@ class Settling:
         events: list[ProviderEvent] = []
         while self.asks and self.asks[0].is_sent and (not events or self.asks[0].pos <= pos):
             events += self._answer(self.asks.popleft())
-            self._heard = self.pos
         return events
 
     def overdue(self, interim: str) -> list[ProviderEvent]:

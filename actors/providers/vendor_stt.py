@@ -42,6 +42,7 @@ from actors.providers.vendor_counts import VendorCounts
 from actors.providers.vendor_dialect import Dialect, SttSettings
 from actors.providers.vendor_faults import Vendor, fault_of
 from actors.providers.vendor_ledger import Ledger
+from actors.providers.vendor_meter import Meter
 from actors.providers.vendor_settling import ASKS_MAX, Settling
 from actors.providers.vendor_socket import Message, SocketRequest, VendorSocket
 from actors.providers.vendor_track import Track
@@ -63,6 +64,9 @@ _USAGE_EVERY_S = 5.0
 _SLACK_S = 1.0
 """Beyond the audio sent a vendor's time may lie so far: it rounds, and it pads."""
 _DRAIN_S = 1.5
+_BYE_S = 0.3
+_QUIET_KEPT_S = 2.0
+"""While nobody speaks so much audio is kept to be sent again: a VAD takes less to find where speech began."""
 
 
 class _Wire:
@@ -100,6 +104,7 @@ class SttLine:
         self._settling = Settling(spec.pos)
         self._watch = StallWatch(settings.stall_s, self._stalled)
         self._chunk = spec.rate_hz * settings.chunk_ms // 1000
+        self._chunk_min = spec.rate_hz * settings.chunk_min_ms // 1000
         self._wire: _Wire
         self._interim = ""
         self._speech_from: int | None = None
@@ -112,8 +117,9 @@ class SttLine:
         self._is_shut = settings.before_s is not None
         """Audio waits for speech."""
         self._reconnected_s = float("-inf")
-        self._reported = self._sent = 0
-        """Samples, for `Usage`."""
+        self._sent = 0
+        """Samples."""
+        self._meter = Meter(settings.billed)
 
     # ------------------------------------------------------------------------------------ what the session says
 
@@ -125,6 +131,8 @@ class SttLine:
             return
         self._ledger.add(pos, pcm)
         self._pump()
+        if self._ledger.held > 2 * _QUIET_KEPT_S * self.spec.rate_hz and self._is_quiet:
+            self._ledger.settle(self._ledger.cursor - round(_QUIET_KEPT_S * self.spec.rate_hz))
 
     def speech_start(self, utt: int, pos: int) -> None:
         if not self._is_over:
@@ -181,7 +189,7 @@ class SttLine:
             await self._drain()
         self._report()
         self._finish()
-        await self._wire.socket.close()
+        await self._part(self._wire.socket)
 
     async def _drain(self) -> None:
         """Everything given goes out and the vendor says its last; what it does not say in time, its interim says."""
@@ -326,7 +334,7 @@ class SttLine:
         self._report()
         self._tell(fault_of(error))
         self._finish()
-        self._home.spawn(self._wire.socket.close(), "close a failed socket")
+        self._home.spawn(self._part(self._wire.socket), "close a failed socket")
 
     # -------------------------------------------------------------------------------------------- connections
 
@@ -337,6 +345,7 @@ class SttLine:
             self._later("keepalive", self.settings.keepalive_s, self._keep_alive)
 
     def _use(self, socket: VendorSocket) -> None:
+        self._meter.opened(socket.opened_s)
         wire = self._wire = _Wire(socket, Track(self.spec.rate_hz, self._ledger.cursor))
         for message in self._dialect.hello():
             socket.send(message)
@@ -352,12 +361,12 @@ class SttLine:
             else:
                 self.counts.stale += 1
 
-        def sent(mark: tuple[int, int]) -> None:
-            pos, samples = mark
-            if pos < 0:
-                wire.track.silence(samples)
-            else:
+        def sent(mark: tuple[int, int, int]) -> None:
+            pos, samples, fill = mark
+            if samples:
                 wire.track.sent(pos, samples)
+            if fill:
+                wire.track.silence(fill)
 
         try:
             await wire.socket.run(take, sent)
@@ -389,12 +398,25 @@ class SttLine:
         """Replace the connection, at a quiet moment before `due_s` or then. `is_asked`: this one is of no more use."""
         if self._is_over or self._is_rolling:
             return
-        is_quiet = self._speech_from is None and not self._settling.asks and not self._interim
-        if is_quiet or self._loop.time() >= due_s:
+        if self._is_quiet or self._loop.time() >= due_s:
             self._is_rolling = True
             self._home.spawn(self._replace(is_asked), f"replace {self.spec.session_id}")
         else:
             self._later("roll", _QUIET_LOOK_S, lambda: self._roll(due_s, is_asked=is_asked))
+
+    @property
+    def _is_quiet(self) -> bool:
+        """Nobody speaks, and what was said has its finals."""
+        return self._speech_from is None and not self._settling.asks and not self._interim
+
+    async def _part(self, socket: VendorSocket) -> None:
+        """Close a connection that is of no more use; tell the vendor first, where it wants that."""
+        if self.settings.bye_always and not socket.closed:
+            for message in self._dialect.bye():
+                socket.send(message)
+            socket.end()
+            await socket.flush(_BYE_S)
+        await socket.close()
 
     async def _replace(self, is_asked: bool) -> None:
         try:
@@ -413,7 +435,7 @@ class SttLine:
         self.counts.rolled_over += 1
         old = self._wire
         self._switch(socket)
-        await old.socket.close()
+        await self._part(old.socket)
 
     def _switch(self, socket: VendorSocket) -> None:
         """From now on `socket`; what no final covers is sent again."""
@@ -440,7 +462,8 @@ class SttLine:
             piece = self._ledger.take(upto, flush=flush or ask is not None) if upto else None
             if piece is not None:
                 pos, pcm = piece
-                self._wire.socket.send_audio(self._dialect.audio(pcm), (pos, len(pcm) // 2))
+                fill = max(0, self._chunk_min - len(pcm) // 2)
+                self._wire.socket.send_audio(self._dialect.audio(pcm + bytes(2 * fill)), (pos, len(pcm) // 2, fill))
                 self._sent += len(pcm) // 2
                 if self._is_pacing:
                     self._later("pace", len(pcm) / 2 / self.spec.rate_hz / self.settings.replay_rate, self._paced)
@@ -452,7 +475,7 @@ class SttLine:
                     self._wire.socket.send(message)
             else:
                 break
-        if self._sent - self._reported >= _USAGE_EVERY_S * self.spec.rate_hz:
+        if self._meter.due(self._heard_s, self._loop.time()) >= _USAGE_EVERY_S:
             self._report()
 
     def _paced(self) -> None:
@@ -473,7 +496,7 @@ class SttLine:
             socket.send(message)
         else:
             samples = self.spec.rate_hz * self.settings.silence_ms // 1000
-            socket.send_audio(self._dialect.audio(bytes(2 * samples)), (-1, samples))
+            socket.send_audio(self._dialect.audio(bytes(2 * samples)), (-1, 0, samples))
         self._later("keepalive", every_s, self._keep_alive)
 
     # ------------------------------------------------------------------------------------------------ the rest
@@ -491,9 +514,13 @@ class SttLine:
         self.fail(self.vendor.error("stall", f"speech is heard and nothing came for {self.settings.stall_s:g} s"))
 
     def _report(self) -> None:
-        if self._sent > self._reported:
-            self._tell(Usage(amounts={"audio_s": (self._sent - self._reported) / self.spec.rate_hz}))
-            self._reported = self._sent
+        used_s = self._meter.take(self._heard_s, self._loop.time())
+        if used_s > 0:
+            self._tell(Usage(amounts={"audio_s": used_s}))
+
+    @property
+    def _heard_s(self) -> float:
+        return self._sent / self.spec.rate_hz
 
     def _tell(self, event: ProviderEvent) -> None:
         if not self._is_over:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from actors.providers.interface import Final, Finalized, TimedWord
 from actors.providers.vendor_ledger import Ledger
+from actors.providers.vendor_meter import Meter
 from actors.providers.vendor_settling import Settling, rest
 from actors.providers.vendor_track import Track
 
@@ -219,6 +220,37 @@ def test_words_that_nothing_stood_in_for_are_told_by_the_final_that_covers_them(
     assert told is not None
     assert (told.text, told.from_pos, told.to_pos) == ("ten clubs", 100, 200)
     assert told.words == (TimedWord("ten", 100, 100), TimedWord("clubs", 120, 160))
+
+
+def test_words_of_before_an_answer_that_come_after_it_are_told() -> None:
+    """A turn that was ended by force ends on what was transcribed so far; the rest comes with the next turn."""
+    settling = Settling(0)
+    settling.final(100, "ten of", [TimedWord("ten", 0, 40), TimedWord("of", 50, 100)])
+    settling.ask(1, 200)
+    settling.asks[0].is_sent = True
+    assert settling.answered(200)[-1] == Finalized(utt=1, to_pos=200)
+    clubs = [TimedWord("clubs", 110, 150)]
+    assert settling.final(150, "clubs", clubs) == Final(utt=1, text="clubs", from_pos=200, to_pos=200)
+    more = [TimedWord("and", 160, 190), TimedWord("king", 210, 250)]
+    told = settling.final(250, "and king", more)
+    assert told is not None
+    assert (told.text, told.from_pos, told.to_pos) == ("and king", 200, 250)
+    assert settling.final(250, "and king", more) is None
+
+
+# --------------------------------------------------------------------------------------------------------- meter
+
+
+def test_a_meter_counts_audio_or_connections() -> None:
+    audio, connection = Meter("audio"), Meter("connection")
+    for meter in (audio, connection):
+        meter.opened(10.0)
+    assert (audio.take(3.0, 15.0), connection.take(3.0, 15.0)) == (3.0, 5.0)
+    for meter in (audio, connection):
+        meter.opened(18.0)  # another one, in place of the first
+    assert (audio.due(3.5, 20.0), connection.due(3.5, 20.0)) == (0.5, 5.0)
+    assert (audio.take(3.5, 20.0), connection.take(3.5, 20.0)) == (0.5, 5.0)
+    assert (audio.take(3.5, 20.0), connection.take(3.5, 20.0)) == (0.0, 0.0)
 
 
 @pytest.mark.parametrize(
