@@ -125,9 +125,7 @@ class OpenAiDialect:
     # ----------------------------------------------------------------------------------------------- outgoing
 
     def request(self) -> SocketRequest:
-        return SocketRequest(
-            url=self._endpoint.ws("/v1/realtime", [("intent", "transcription")]), headers=self._headers
-        )
+        return SocketRequest(url=self._endpoint.ws("/realtime", [("intent", "transcription")]), headers=self._headers)
 
     def hello(self) -> Sequence[Message]:
         self._appended, self._items = 0, Items(self._vendor, writes_early=is_live(self.options.model))
@@ -211,7 +209,7 @@ class OpenAiDialect:
 
 class Provider(VendorSttProvider[OpenAiSttOptions]):
     TYPE = "openai-stt"
-    DEFAULT_ENDPOINT = "https://api.openai.com"
+    DEFAULT_ENDPOINT = "https://api.openai.com/v1"
     MARKS: ClassVar = {
         "insufficient_quota": "quota", "credit": "quota", "session_expired": "expired", "rate_limit": "busy",
         "invalid_api_key": "auth", "model_not_found": "config", "beta_api_shape_disabled": "config",

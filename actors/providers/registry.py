@@ -53,6 +53,7 @@ TYPES: dict[str, str] = {
     "openai-chat": "actors.providers.openai_chat:Provider",
     "openai-realtime": "actors.providers.openai_realtime:Provider",
     "openai-stt": "actors.providers.openai_stt:Provider",
+    "openai-transcribe": "actors.providers.openai_transcribe:Provider",
     "pocketsphinx": "actors.providers.pocketsphinx_stt:Provider",
     "script": "actors.providers.script:Provider",
     "silence": "actors.providers.silence:Provider",

@@ -3,6 +3,7 @@
     pieces = WholeSamples(counts)      pieces.take(b"...")     an odd byte waits for its other half
     from_base64(vendor, text)          strict: no stray characters, whole groups, padding
     FloatSamples(vendor, counts)       32-bit floats; what is no number becomes silence, more than 5 % is a fault
+    wav_header(16000, samples=None)    of a file of 16-bit mono; None: a stream, whose length is not known
     check_rate(vendor, "audio/l16;rate=24000", 24000)          another rate than asked for is a fault
 
 Audio at another rate would be speech too fast or too slow, half a byte off it would be noise at full volume: both reach
@@ -13,13 +14,14 @@ from __future__ import annotations
 
 import binascii
 import re
+import struct
 
 import numpy as np
 
 from actors.providers.vendor_counts import VendorCounts
 from actors.providers.vendor_faults import Vendor
 
-__all__ = ["FloatSamples", "WholeSamples", "check_rate", "from_base64"]
+__all__ = ["FloatSamples", "WholeSamples", "check_rate", "from_base64", "wav_header"]
 
 _BAD_SHARE_MAX = 0.05
 _JUDGED_FROM = 400
@@ -82,6 +84,14 @@ def from_base64(vendor: Vendor, text: str) -> bytes:
         return binascii.a2b_base64(text, strict_mode=True)
     except (binascii.Error, ValueError):
         raise vendor.error("protocol", f"{len(text)} characters that are no base64") from None
+
+
+def wav_header(rate_hz: int, samples: int | None = None) -> bytes:
+    """44 bytes. The lengths of a stream are 0, as recognisers that take one expect them."""
+    data = 0 if samples is None else 2 * samples
+    riff = 0 if samples is None else 36 + data
+    form = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, 1, rate_hz, 2 * rate_hz, 2, 16)
+    return struct.pack("<4sI4s", b"RIFF", riff, b"WAVE") + form + struct.pack("<4sI", b"data", data)
 
 
 _RATE = re.compile(r"\brate\s*=\s*\"?(\d+)", re.IGNORECASE)

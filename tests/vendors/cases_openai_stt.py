@@ -43,6 +43,7 @@ def _case(model: str, **more: Any) -> VendorCase:
         type="openai-stt",
         fake=lambda: FakeOpenAiStt(delta_s=0.3),
         options={"model": model, "finalize_s": 2.0},
+        prefix="/v1",
         rate_hz=24000,
         expect={"lost": "right"},  # another connection, and the audio again
         disturb={"other_request": _of_another_item, "final_first": _before_any_audio},

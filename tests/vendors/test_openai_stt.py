@@ -25,7 +25,7 @@ AFTER = {"model": "gpt-4o-mini-transcribe"}
 
 
 def provider(vendor: FakeOpenAiStt, key: str = KEY, **options: Any) -> Provider:
-    return Provider({"finalize_s": 1.0, **options}, Secret(key, "env:OPENAI_KEY"), vendor.ws_url)
+    return Provider({"finalize_s": 1.0, **options}, Secret(key, "env:OPENAI_KEY"), f"{vendor.ws_url}/v1")
 
 
 def feed(line: Any, pcm: bytes, pos: int) -> int:
