@@ -171,7 +171,7 @@ class RouteBuilder:
         for problem in found_wrong:
             where = self._where(str(problem.path[0]) if problem.path else "", own, session, use, block)
             self._problems.error((*where, *problem.path), problem.detail)
-        if not found_wrong and kind.with_options is not None:
+        if use.options and not found_wrong and kind.with_options is not None:
             try:
                 use = replace(use, kind=kind.with_options(use.options))
             except ConfigError as error:

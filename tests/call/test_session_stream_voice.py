@@ -11,7 +11,9 @@ from actors.providers.fake import FakeTts
 from actors.providers.fake_tones import hear
 from actors.recital import CONTEXT_STEP
 from router.settings import SessionSettings
+from tests.call.house import FAKES, House
 from tests.call.scenario import Candidate, Played, play, providers
+from tests.call.test_session_host import run, talk
 
 TALE = " ".join(f"This is sentence {word} of a long tale." for word in ("one", "two", "three", "four", "five", "six"))
 
@@ -216,3 +218,17 @@ def test_what_is_said_by_the_application_goes_word_by_word_too() -> None:
     call = told("", [], 6.0, STREAM, acts=acts)
     assert texts(call) == ["Good", " morning", " to you", " all."]
     assert audible(call) == "good morning to you all"
+
+
+def test_in_lock_step_over_links_a_stream_of_words_is_waited_for() -> None:
+    async def script(house: House) -> None:
+        events = await talk(house.grant(), ((1.0, 2.0),), 3.0)
+        pcm = b"".join(e.pcm for e in events if isinstance(e, ev.VoiceAudio))
+        assert " ".join(word.text for word in hear(pcm, 16_000)) == plain(TALE)
+        assert [e.heard for e in events if isinstance(e, ev.VoiceStopped)] == [TALE]
+        assert len(house.hosts["tts"].provider.handle.calls("text")) > len(TALE.split(". "))
+        assert isinstance(events[-1], ev.SessionClosed)
+        assert events[-1].reason == "input_ended"
+
+    agent = ("agent", "fake-agent", {"says": [TALE], "word_delay_s": 0.005})
+    run(script, providers={**FAKES, "tts": ("tts", "fake-tts", {"takes": "stream"}), "agent": agent})
