@@ -113,8 +113,8 @@ class Ears:
     def open(self, lease: wire.Lease, spec: pi.StreamSpec, sink: Any, *, provider: str, ack_ms: int = 0) -> LinkPort:
         stream = len(self.made) + 1
         op = wire.OpenStream(
-            epoch=spec.epoch, lease_id="", session_id=spec.session_id, tenant_id="t", rate_hz=spec.rate_hz, pos=spec.pos,
-            options={},
+            epoch=spec.epoch, lease_id="", session_id=spec.session_id, tenant_id="t", rate_hz=spec.rate_hz,
+            pos=spec.pos, options={},
         )  # fmt: skip
         port = LinkPort(provider, self, stream, spec, op, sink)  # type: ignore[arg-type]
         self.ports[stream] = self.made[stream] = port
@@ -135,7 +135,8 @@ def plan() -> RoutePlan:
     return RoutePlan(
         route="test", version="v", tenant_id="acme", region="eu", pool_region="eu",
         stages={"vad": one("vad", "fake-vad", "inline"), "turn": one("turn", "silence", "inline"),
-                "stt": one("stt", "fake-stt"), "agent": one("agent", "client"), "tts": one("tts", "fake-tts", "inline")},
+                "stt": one("stt", "fake-stt"), "agent": one("agent", "client"),
+                "tts": one("tts", "fake-tts", "inline")},
         settings=SessionSettings(endpointing=Endpointing(min_s=0.3, max_s=0.6)),
     )  # fmt: skip
 
