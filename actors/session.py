@@ -130,6 +130,8 @@ class VoiceSession:
         self._asked = (0, 0)
         """Epoch of the turn detector and utterance of its last question."""
         self._final_s: float | None = None
+        self._answered_utt = 0
+        """The caller's last speech that a model has answered."""
         self._wording = Wording()
         self._deaf = DeafWatch()
         self._failing: ev.CloseReason | None = None
@@ -843,6 +845,14 @@ class VoiceSession:
             last_voiced_s=now_s - (at_s - last_voiced_s), decided_s=now_s, final_s=self._final_s
         )
 
+    def stamps_of_speech(self) -> Stamps:
+        """A model decides the turn by answering, and often tells what it heard after that."""
+        if self._answered_utt == self.law.utt:
+            return Stamps()  # it goes on by itself: a tool, a silence
+        self._answered_utt = self.law.utt
+        self._stamp(self.ear.at_s, self.law.last_voiced_s)
+        return self._speak.stamps
+
     def _speech_began(self, order: law.SpeechBegan) -> None:
         self._final_s = None
         start_s = max(0.0, order.at_s - self.plan.settings.vad.prefix_s)
@@ -890,7 +900,10 @@ class VoiceSession:
         slot.send(wire.TurnAssess(question=question))
 
     def _turn_over(self, order: law.TurnOver) -> None:
-        self._stamp(self.ear.at_s, order.last_voiced_s)
+        if self.is_model:
+            self._speak.stamps.final_s = self._final_s
+        else:
+            self._stamp(self.ear.at_s, order.last_voiced_s)
         if order.provisional:
             self._speak.stamps.final_s = None
         self.emit(

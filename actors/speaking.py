@@ -73,6 +73,9 @@ class SpeakingOwner(Protocol):
     def count_dropped(self, stage: str, ms: float, policy: str) -> None: ...
 
     def turn_answered(self, event: dict[str, Any]) -> None: ...
+    def stamps_of_speech(self) -> Stamps:
+        """A model begins to answer what the caller said last; empty where it has answered that before."""
+        ...
 
 
 class Speaking:

@@ -254,8 +254,8 @@ class ModelVoice:
             if isinstance(order, law.Ask):
                 reply.id, reply.turn_id, reply.revision = order.reply, order.turn, order.revision
         self._desk.current = reply
+        reply.stamps = self._owner.stamps_of_speech()
         self._owner.obey(orders)
-        reply.stamps = self._desk.stamps
         self.due_s = None if reply.mouth.complete else self._clock() + MODEL_S
         early, reply.early = reply.early, []
         for delta in early:

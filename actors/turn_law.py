@@ -139,6 +139,8 @@ class TurnLaw:
         self._input_ended = self._hanging_up = self._closing = self._closed = False
         self._assessed_text: str | None = None
         self._asked_model = False
+        self._awaits_words = False
+        """Speech too short to count for words without any: a model may tell them late."""
         self.local_turns = False
         """A speech-to-speech model leaves the ends of turns to us."""
         self.has_verdicts = True
@@ -176,6 +178,7 @@ class TurnLaw:
         self._caller(Heard.START)
         self.utt += 1
         self._utt_words, self._partial, self._timed_out, self._asked_model = False, "", False, False
+        self._awaits_words = False
         self._pause_due_s = self._quiet_since_s = None
         self._speech_s = self._last_voiced_s = voiced_s
         self._out.append(SpeechBegan(self.utt, voiced_s))
@@ -248,6 +251,11 @@ class TurnLaw:
     def _text_so_far(self) -> str:
         turn = self._turn.text if self._turn else ""
         return f"{turn} {self._partial}".strip()
+
+    @property
+    def last_voiced_s(self) -> float:
+        """Where the caller's last speech ended, or how far it has come."""
+        return self._last_voiced_s
 
     @property
     def has_words(self) -> bool:
@@ -469,7 +477,8 @@ class TurnLaw:
             if self._closing:
                 pass
             elif self.authority == "s2s":
-                if self._pause_over:
+                told = self.has_words or self._covered_s >= self._last_voiced_s
+                if self._pause_over or (self._awaits_words and told):
                     self._model_pause(at_s)
             elif self._pause_over or self._input_ended:
                 self._end_or_wait(at_s)
@@ -485,6 +494,11 @@ class TurnLaw:
         words = self._turn is not None and self._turn.text
         # many models tell what they heard after they have answered: speech of some length counts for words
         spoke = words or self._last_voiced_s - self._speech_s >= self._s.barge_in.min_speech_s
+        covered = self._covered_s >= self._last_voiced_s
+        if self.local_turns and not spoke and not covered and not self._awaits_words:
+            self._awaits_words, self._pause_due_s = True, at_s + _VENDOR_PATIENCE_S
+            return
+        self._awaits_words = False
         if self.local_turns and spoke and not self._asked_model:
             self._asked_model = True
             self._out.append(Respond())
@@ -523,7 +537,7 @@ class TurnLaw:
     def _discard(self, at_s: float) -> None:
         self._caller(Heard.DISCARD)
         self._turn = self._pause_due_s = None
-        self._asked_model = False
+        self._asked_model = self._awaits_words = False
         if self.reply is ReplyState.AWAITING_FINAL:
             self._reply(Said.NO_WORDS)
         if self.reply is ReplyState.NONE:

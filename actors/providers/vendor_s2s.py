@@ -45,8 +45,8 @@ from router.errors import ProviderError
 
 __all__ = ["KEPT_S", "Response", "S2sLine", "S2sSettings", "warn_after_s"]
 
-KEPT_S = 1.0
-"""Audio kept before speech was noticed: a session goes back by its `vad.prefix_s`, 0.3 s."""
+KEPT_S = 2.0
+"""Audio kept before speech was noticed: a session goes back by its `vad.prefix_s`, 0.3 s, and may be behind itself."""
 _RESPONSES_MAX = 32
 """Responses that are remembered: what was heard of one is told soon after it."""
 _SLACK_S = 1.0

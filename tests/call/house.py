@@ -34,9 +34,14 @@ FAKES = {
 
 
 class House:
-    """`providers`: stage -> (name, type, options), or a list of such as ordered candidates."""
+    """`providers`: stage -> (name, type, options), or a list of such as ordered candidates. `places`: name -> the
+    reference of its secret, and its address."""
 
-    def __init__(self, providers: Mapping[str, Any] | None = None, *, records_path: str | None = None) -> None:
+    def __init__(
+        self, providers: Mapping[str, Any] | None = None, *, records_path: str | None = None,
+        places: Mapping[str, tuple[str, str]] | None = None,
+    ) -> None:  # fmt: skip
+        self._places = places or {}
         self._wanted = {
             stage: list(one) if isinstance(one, list) else [one] for stage, one in (providers or FAKES).items()
         }
@@ -51,7 +56,15 @@ class House:
         for stage, many in self._wanted.items():
             for name, kind, options in many:
                 host = self.hosts[name] = ProviderHost(f"actor-{name}")
-                spec = wire.ProviderSpec(provider=name, type=kind, stage=stage, options=options)  # type: ignore[arg-type]
+                secret, endpoint = self._places.get(name, (None, None))
+                spec = wire.ProviderSpec(
+                    provider=name,
+                    type=kind,
+                    stage=stage,
+                    options=options,
+                    secret=secret,
+                    endpoint=endpoint,  # type: ignore[arg-type]
+                )
                 self.infos[name] = await host.start(spec, KEY)
         return self
 

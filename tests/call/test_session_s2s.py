@@ -96,6 +96,20 @@ def test_a_model_that_answers_before_it_tells_what_it_heard_tells_the_turn_late_
     assert call.of("voice.started")[0].turn_id == call.of("turn.ended")[0].turn_id
 
 
+def test_the_latency_of_an_answer_counts_from_its_own_speech_though_the_words_come_later() -> None:
+    words = pi.InputText(text="quite late", final=True)
+    acts = [tells(2.4, pi.ResponseStarted(response=7)), tells(2.6, sound(7, 0.5)), tells(2.8, words),
+            tells(2.9, pi.ResponseDone(response=7)),
+            tells(5.4, pi.ResponseStarted(response=8), sound(8, 0.5)), tells(5.5, words, pi.ResponseDone(response=8)),
+            tells(7.0, pi.ResponseStarted(response=9), sound(9, 0.5), pi.ResponseDone(response=9))]  # fmt: skip
+    call = play(
+        [(1.0, 2.0), (4.0, 5.0)], 9.0, acts=acts, **models(model={"vad": "both", "stop_ms": 60_000, "hears": ""})
+    )
+    one, two = call.of("turn.latency")  # and none of the third, which answers nothing that was said
+    assert (one.t, one.endpoint, one.stt_final, one.total) == pytest.approx((2.6, 0.4, None, 0.6), abs=0.021)
+    assert (two.t, two.endpoint, two.total) == pytest.approx((5.4, 0.4, 0.4), abs=0.021)
+
+
 def test_a_barge_in_is_held_and_confirmed_by_half_a_second_of_speech() -> None:
     call = play([(1.0, 2.0), (4.0, 5.2)], 9.0, **models(model={"says": [TALE, "Yes."]}))
     assert call.times("voice.held") == call.times("voice.clear") == [4.02]

@@ -59,10 +59,15 @@ def said(from_s: float, to_s: float, heard_ms: float = 0.0) -> list[tuple[Any, .
 
 
 def run(
-    facts: list[tuple[Any, ...]], settings: SessionSettings = S, authority: law.Authority = "local"
+    facts: list[tuple[Any, ...]],
+    settings: SessionSettings = S,
+    authority: law.Authority = "local",
+    *,
+    local_turns: bool = False,
 ) -> tuple[TurnLaw, list[tuple[float, law.Order]]]:
     """Play facts `(at_s, name, arguments...)`, every due tick before its fact; the orders with their times."""
     machine = TurnLaw(settings, authority=authority)
+    machine.local_turns = local_turns
     out: list[tuple[float, law.Order]] = []
     for at_s, name, *args in facts:
         while machine.due_s is not None and machine.due_s <= at_s:
@@ -297,6 +302,27 @@ def test_the_end_of_input_with_nothing_open_closes_at_once() -> None:
 
 def test_the_maximum_duration_closes() -> None:
     assert run([(9.0, "tick")], SessionSettings(max_duration_s=8.0))[1] == [(8.0, law.Close("max_duration"))]
+
+
+@pytest.mark.parametrize(
+    ("speech_s", "final", "order", "at_s"),
+    [
+        (0.3, "yes", "Respond", 2.2),
+        (0.3, "", "SpeechDropped", 2.2),
+        (0.3, None, "SpeechDropped", 3.8),
+        (0.6, "yes indeed", "Respond", 2.1),
+    ],
+    ids=["a word", "a cough", "silence of the model too", "speech long enough to count for words"],
+)
+def test_a_model_whose_turns_are_ours_may_tell_the_words_of_a_short_utterance_late(
+    speech_s: float, final: str | None, order: str, at_s: float
+) -> None:
+    end_s = 1.0 + speech_s
+    facts: list[tuple[Any, ...]] = [(1.06, "start", 1.0, 0.0), (end_s + 0.2, "stop", end_s)]
+    facts += [] if final is None else [(2.2, "final", final, end_s + 0.2)]
+    _, out = run([*facts, (4.0, "tick")], authority="s2s", local_turns=True)
+    assert (at_s, order) in kinds(out)
+    assert {name for _, name in kinds(out)} & {"Respond", "SpeechDropped"} == {order}
 
 
 def test_a_model_that_answers_before_it_tells_what_it_heard_has_its_turn_told_then() -> None:
