@@ -38,6 +38,7 @@ TYPES: dict[str, str] = {
     "client": "actors.providers.client:Provider",
     "deepgram": "actors.providers.deepgram:Provider",
     "deepgram-flux": "actors.providers.deepgram_flux:Provider",
+    "deepgram-tts": "actors.providers.deepgram_tts:Provider",
     "echo": "actors.providers.echo:Provider",
     "elevenlabs-tts": "actors.providers.elevenlabs_tts:Provider",
     "energy": "actors.providers.energy:Provider",

@@ -30,6 +30,8 @@ from actors.providers.vendor_socket import Message, SocketRequest, VendorSocket
 from actors.task_home import TaskHome
 from router.errors import ProviderError
 
+_REST_S = 0.05
+"""A socket without a context waits so long for the next one before the pool has it back: replies follow replies."""
 __all__ = ["Carrier", "CarrierLimits", "Carriers", "Context", "ContextUser"]
 
 
@@ -42,8 +44,10 @@ class CarrierLimits:
     over_s: float = 2.0
     """So long it may take to say so."""
     flushes_max: int | None = None
-    """Flushes of one socket within `flush_window_s`."""
-    flush_window_s: float = 60.0
+    """Flushes of one socket within `window_s`; None: any."""
+    chars_max: int | None = None
+    """Characters of text, likewise."""
+    window_s: float = 60.0
 
 
 class ContextUser(Protocol):
@@ -78,7 +82,7 @@ class ContextUser(Protocol):
 class Context:
     """One stretch of speech at the vendor. `options` is what the vendor is asked for it with."""
 
-    __slots__ = ("carrier", "id", "options", "request", "samples", "state", "user")
+    __slots__ = ("carrier", "chars", "id", "options", "request", "samples", "state", "user")
 
     def __init__(self, request: SocketRequest, options: Any, user: ContextUser) -> None:
         self.id = str(uuid.uuid4())
@@ -86,6 +90,8 @@ class Context:
         self.user: ContextUser | None = user
         """None: nobody listens any more."""
         self.carrier: Carrier | None = None
+        self.chars = 0
+        """Of the first text that it will have: its socket must allow them."""
         self.samples = 0
         """Given so far."""
         self.state: Any = None
@@ -106,9 +112,12 @@ class Carrier:
         self.is_worn = False
         """It takes no further context, and is closed when the last has left."""
         self.counts = carriers.counts
+        self.state: Any = None
+        """Of the vendor's dialect."""
+        self.spent: deque[tuple[float, int, int]] = deque()
+        """When how many flushes and characters were sent."""
         self.task: asyncio.Task[None]
         self._limits = carriers.limits
-        self._flushes: deque[float] = deque()
 
     def find(self, context_id: str | None) -> Context | None:
         """The context that a message is for, where somebody listens. Anything else is counted."""
@@ -123,26 +132,25 @@ class Carrier:
         """The context of a socket that has one at most."""
         return next(iter(self.contexts.values()), None)
 
-    def note_flush(self) -> None:
-        if self._limits.flushes_max is not None:
-            self._flushes.append(asyncio.get_running_loop().time())
+    def note(self, *, flushes: int = 0, chars: int = 0) -> None:
+        """So much was sent."""
+        if self._limits.flushes_max is not None or self._limits.chars_max is not None:
+            self.spent.append((asyncio.get_running_loop().time(), flushes, chars))
 
-    def may_flush(self) -> bool:
-        """The vendor allows another flush now."""
-        if self._limits.flushes_max is None:
-            return True
-        since_s = asyncio.get_running_loop().time() - self._limits.flush_window_s
-        while self._flushes and self._flushes[0] <= since_s:
-            self._flushes.popleft()
-        return len(self._flushes) < self._limits.flushes_max
+    def may_speak(self, chars: int = 0) -> bool:
+        """The vendor allows another flush, and so much text, now."""
+        since_s = asyncio.get_running_loop().time() - self._limits.window_s
+        while self.spent and self.spent[0][0] <= since_s:
+            self.spent.popleft()
+        flushes_max, chars_max = self._limits.flushes_max, self._limits.chars_max
+        if flushes_max is not None and sum(flushes for _, flushes, _ in self.spent) >= flushes_max:
+            return False
+        spent = sum(chars for _, _, chars in self.spent)
+        return chars_max is None or not spent or spent + chars <= chars_max
 
-    def has_room(self) -> bool:
+    def takes(self, context: Context) -> bool:
         room = len(self.contexts) < self._limits.contexts_max
-        return room and not self.is_worn and not self.socket.closed and self.may_flush()
-
-    @property
-    def flushes(self) -> deque[float]:
-        return self._flushes
+        return room and not self.is_worn and not self.socket.closed and self.may_speak(context.chars)
 
 
 class Carriers:
@@ -156,8 +164,8 @@ class Carriers:
         self._waiting: dict[SocketRequest, deque[Context]] = {}
         self._opening: dict[SocketRequest, int] = {}
         """Sockets on their way."""
-        self._flushes: dict[VendorSocket, deque[float]] = {}
-        """Of sockets in the pool that the vendor still counts flushes of."""
+        self._spent: dict[VendorSocket, deque[tuple[float, int, int]]] = {}
+        """Of sockets in the pool: the vendor still counts it."""
         self._locks: dict[SocketRequest, asyncio.Lock] = {}
         self._closed = False
 
@@ -180,7 +188,7 @@ class Carriers:
     def open(self, context: Context) -> None:
         """Find it a place: at once where a socket has room, else with the next socket. Never waits."""
         for carrier in self._carriers.get(context.request, ()):
-            if carrier.has_room() and not self._pool.is_old(carrier.socket):
+            if carrier.takes(context) and not self._pool.is_old(carrier.socket):
                 self._place(carrier, context)
                 return
         self._waiting.setdefault(context.request, deque()).append(context)
@@ -249,8 +257,9 @@ class Carriers:
                 self._tell_lost(waiting.popleft(), error)
             return
         carrier = self._carrier(socket)
-        while waiting and carrier.has_room():
+        while waiting and carrier.takes(waiting[0]):
             self._place(carrier, waiting.popleft())
+        carrier.is_worn = bool(waiting) and not carrier.contexts  # kept warm, and of no use to who waits
         if not waiting:
             self._waiting.pop(request, None)
         self._open_more(request)
@@ -260,7 +269,7 @@ class Carriers:
 
     def _carrier(self, socket: VendorSocket) -> Carrier:
         carrier = Carrier(self, socket)
-        carrier.flushes.extend(self._flushes.pop(socket, ()))
+        carrier.spent.extend(self._spent.pop(socket, ()))
         task = asyncio.current_task()
         assert task is not None
         carrier.task = task
@@ -301,9 +310,14 @@ class Carriers:
         """A context has left: another may have its place, and the last one leaves the socket to the pool."""
         request = carrier.socket.request
         waiting = self._waiting.get(request)
-        while waiting and carrier.has_room() and not self._pool.is_old(carrier.socket):
+        while waiting and carrier.takes(waiting[0]) and not self._pool.is_old(carrier.socket):
             self._place(carrier, waiting.popleft())
         if not carrier.contexts:
+            asyncio.get_running_loop().call_later(0 if carrier.is_worn else _REST_S, self._rest, carrier)
+
+    def _rest(self, carrier: Carrier) -> None:
+        """Nobody has come since: the pool keeps it."""
+        if not carrier.contexts and carrier in self._carriers.get(carrier.socket.request, ()):
             self._forget(carrier)
             carrier.task.cancel()
 
@@ -318,10 +332,13 @@ class Carriers:
         if carrier.is_worn:
             self._pool.drop(carrier.socket)
             return
-        if carrier.flushes:
-            for socket in [s for s in self._flushes if s.closed]:
-                del self._flushes[socket]
-            self._flushes[carrier.socket] = carrier.flushes
+        if not carrier.may_speak():  # the next one would have to wait
+            self._pool.drop(carrier.socket)
+            return
+        if carrier.spent:
+            for socket in [s for s in self._spent if s.closed]:
+                del self._spent[socket]
+            self._spent[carrier.socket] = carrier.spent
         self._pool.give(carrier.socket)
 
     def _not_over(self, context: Context, carrier: Carrier) -> None:

@@ -51,6 +51,8 @@ class PoolSettings:
     keepalive_s: float = 5.0
     keepalive: Callable[[], Message | None] = lambda: None
     """What an idle socket sends so often; None: nothing."""
+    bye: tuple[Message, ...] = ()
+    """What the vendor wants to be told before a socket is closed."""
 
 
 class _Idle:
@@ -139,7 +141,7 @@ class VendorPool:
     def drop(self, socket: VendorSocket) -> None:
         """Close it, in the background."""
         self._used.pop(socket, None)
-        self._home.spawn(socket.close(), "close a socket")
+        self._home.spawn(self._end(socket), "close a socket")
         self._warm(socket.request)
 
     async def close(self) -> None:
@@ -151,9 +153,12 @@ class VendorPool:
         for one in idle:
             one.task.cancel()
         used, self._used = list(self._used), {}
-        await asyncio.gather(*(s.close() for s in [*(one.socket for one in idle), *used]), return_exceptions=True)
+        await asyncio.gather(*(self._end(s) for s in [*(one.socket for one in idle), *used]), return_exceptions=True)
 
     # -- inside
+
+    async def _end(self, socket: VendorSocket) -> None:
+        await socket.close(bye=self.settings.bye)
 
     def _drawn_s(self, limit_s: float) -> float:
         return limit_s * (1.0 - self.settings.jitter * self._rng.random())
@@ -167,7 +172,7 @@ class VendorPool:
         finally:
             self._dialling -= 1
         if self._closed:
-            await socket.close()
+            await self._end(socket)
             raise self._vendor.error("connect", "the provider is closing")
         self._used[socket] = socket.opened_s + self._drawn_s(self.settings.age_max_s)
         return socket
@@ -179,7 +184,7 @@ class VendorPool:
             return False
         self._forget(oldest)
         oldest.task.cancel()
-        self._home.spawn(oldest.socket.close(), "close an idle socket")
+        self._home.spawn(self._end(oldest.socket), "close an idle socket")
         return True
 
     def _keep(self, socket: VendorSocket, age_due_s: float) -> None:
@@ -229,7 +234,7 @@ class VendorPool:
                 self._keep(socket, socket.opened_s + self._drawn_s(self.settings.age_max_s))
         self._counts.rolled_over += 1
         self._forget(one)
-        await one.socket.close()
+        await self._end(one.socket)
 
     def _warm(self, request: SocketRequest) -> None:
         if not self._closed and request in self._wanted and request not in self._warming:

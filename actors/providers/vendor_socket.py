@@ -183,11 +183,13 @@ class VendorSocket:
         except websockets.ConnectionClosed as error:
             raise self.vendor.from_exception(error, "reading") from None
 
-    async def close(self, code: int = 1000) -> None:
-        """Close frame, its answer for `close_s` at most, gone. Idempotent."""
-        self._ending = True
+    async def close(self, code: int = 1000, bye: Sequence[Message] = ()) -> None:
+        """`bye`, a close frame, its answer for `close_s` at most, gone. Idempotent."""
+        was_closed, self._ending = self.closed, True
         try:
             async with asyncio.timeout(2 * self._limits.close_s):
+                for message in () if was_closed else bye:
+                    await self._ws.send(message)
                 await self._ws.close(code)
         except (TimeoutError, OSError, websockets.WebSocketException):
             pass

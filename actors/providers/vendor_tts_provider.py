@@ -21,6 +21,7 @@ from pydantic import BaseModel
 
 from actors.providers.interface import Emit, StreamSpec, TtsCapabilities
 from actors.providers.vendor_contexts import Carrier, CarrierLimits, Carriers, Context
+from actors.providers.vendor_json import kind_of
 from actors.providers.vendor_pool import PoolSettings, VendorPool
 from actors.providers.vendor_provider import VendorProvider
 from actors.providers.vendor_socket import Message, SocketRequest
@@ -39,6 +40,8 @@ class SocketTtsProvider(VendorProvider[O]):
     """`Options` has a field `prewarm`: how many idle sockets are kept open."""
 
     LIMITS: ClassVar[CarrierLimits] = CarrierLimits()
+    GREETING: ClassVar[str] = ""
+    """Type of the first message of a socket; empty: the vendor does not greet."""
 
     def __init__(self, options: Mapping[str, Any], secret: Secret | None, endpoint: str | None) -> None:
         super().__init__(options, secret, endpoint)
@@ -80,9 +83,13 @@ class SocketTtsProvider(VendorProvider[O]):
         self._want(self._first())
 
     async def probe(self) -> None:
-        """A socket opens: the key is taken, and what of the options is in its address."""
+        """A socket opens, and is greeted where the vendor does: the key is taken, and what is in the address."""
         socket = await self.dial(self._first())
-        await socket.close()
+        try:
+            if self.GREETING:
+                await socket.until(self._greets, self.SOCKET.connect_s)
+        finally:
+            await socket.close(bye=self.pool.settings.bye)
 
     async def open(self, spec: StreamSpec, emit: Emit) -> TtsLine[O]:
         options, vendor = self.parsed(spec), self.vendor.of(spec.tenant_id)
@@ -112,6 +119,9 @@ class SocketTtsProvider(VendorProvider[O]):
 
     def _first(self) -> SocketRequest:
         return self.request(self.options, self.capabilities(self._given).rates_hz[0])
+
+    def _greets(self, message: Message) -> bool:
+        return not isinstance(message, bytes) and kind_of(self.vendor, message) == self.GREETING
 
     def _take(self, carrier: Carrier, message: Message) -> None:
         self.speaks.take(carrier, message)

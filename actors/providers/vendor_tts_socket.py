@@ -167,6 +167,7 @@ class SocketVoice:
         for part in self._saying.parts:
             part.sent = False
         self._context = self._make(self)
+        self._context.chars = next((len(part.text) for part in self._saying.parts if part.voiced), 0)
         self._carriers.open(self._context)
 
     def _move_on(self) -> None:
@@ -183,16 +184,18 @@ class SocketVoice:
         before = [one for one in self._saying.parts if one.voiced and one is not part and not one.sent]
         carrier = self._context.carrier if self._context is not None else None
         is_next = not any(one.char_to < part.char_to for one in before)
-        return is_next and carrier is not None and carrier.may_flush()
+        return is_next and carrier is not None and carrier.may_speak(len(part.text))
 
     def _send(self, part: Part, text: str) -> None:
         if self._context is not None:
             self._saying.sent(part, len(text))
+            if self._context.carrier is not None:
+                self._context.carrier.note(chars=len(text))
             self._context.send(self._dialect.text(self._context, text))
 
     def _send_flush(self) -> None:
         if self._context is not None and self._context.carrier is not None:
-            self._context.carrier.note_flush()
+            self._context.carrier.note(flushes=1)
             self._context.send(self._dialect.flush(self._context))
 
     def _try_again(self, error: ProviderError | None) -> None:
