@@ -7,6 +7,7 @@ Used by  provider_host.py, one for each link of role `host`.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -37,14 +38,14 @@ class HostEnd:
             host.classify(link, batch, streams)
             return
         pcm, offsets = bytes(batch.payload), batch.offsets
-        gens, seqs, poss = batch.gens, batch.seqs, batch.poss
-        for i, number in enumerate(batch.streams):
+        rows = zip(batch.streams, batch.gens, batch.seqs, batch.poss, pairwise(offsets), strict=True)
+        for number, gen, seq, pos, (start, end) in rows:
             stream = streams.get(number)
-            if stream is None or stream.epoch != gens[i]:
+            if stream is None or stream.epoch != gen:
                 host.stale += 1
                 continue
             try:
-                stream.audio(seqs[i], poss[i], pcm[offsets[i] : offsets[i + 1]])
+                stream.audio(seq, pos, pcm[start:end])
             except Exception as error:
                 host.fail(stream, error)
 

@@ -24,6 +24,9 @@ from router.errors import ProviderError
 __all__ = ["Provider", "WebrtcOptions"]
 
 TYPE = "webrtc"
+_process = webrtcvad._webrtcvad.process
+"""What `Vad.is_speech` calls: its own checks of the length cost a third of what the detector does, at 50 frames a second
+of a thousand callers; the length is checked here."""
 _RATES_HZ = (16000, 8000, 32000, 48000)
 
 
@@ -35,12 +38,17 @@ class WebrtcOptions(Options):
 class _Line:
     """One stream's detector."""
 
-    __slots__ = ("detector", "frame_bytes", "mode", "rate_hz")
+    __slots__ = ("detector", "frame_bytes", "mode", "raw", "rate_hz", "samples")
 
     def __init__(self, mode: int, rate_hz: int) -> None:
         self.mode, self.rate_hz = mode, rate_hz
-        self.frame_bytes = rate_hz * FRAME_MS // 1000 * 2
-        self.detector: Any = webrtcvad.Vad(mode)
+        self.samples = rate_hz * FRAME_MS // 1000
+        self.frame_bytes = self.samples * 2
+        self.renew()
+
+    def renew(self) -> None:
+        self.detector = webrtcvad.Vad(self.mode)
+        self.raw: Any = self.detector._vad
 
 
 class Provider:
@@ -81,15 +89,15 @@ class Provider:
         """Forget what the line sounds like."""
         line = self._lines.get(stream)
         if line is not None:
-            line.detector = webrtcvad.Vad(line.mode)
+            line.renew()
 
     def classify(self, streams: Sequence[int], frames: Sequence[bytes | memoryview]) -> Sequence[bool]:
-        lines, bits = self._lines, []
+        lines, found = self._lines, []
         for stream, frame in zip(streams, frames, strict=True):
             line = lines.get(stream)
             if line is None or len(frame) != line.frame_bytes:
                 self.bad_frames += 1
-                bits.append(False)
+                found.append(False)
             else:
-                bits.append(line.detector.is_speech(frame, line.rate_hz))
-        return bits
+                found.append(_process(line.raw, line.rate_hz, frame, line.samples) == 1)
+        return found
