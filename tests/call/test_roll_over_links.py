@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack
+from dataclasses import replace
 
 from actors import events as ev
 from actors.providers import interface as pi
@@ -73,3 +75,46 @@ def test_a_full_actor_refuses_the_second_stream_and_the_call_goes_on() -> None:
         assert not [e for e in events if isinstance(e, ev.ProviderChanged | ev.ErrorEvent)]
 
     run(script, providers={**FAKES, "stt": ("stt", "fake-stt", {"streams_per_actor": 1})})
+
+
+def test_many_calls_whose_frames_go_by_the_table_are_replaced_at_once() -> None:
+    many = 12  # a batch of eight frames or more moves rows of the table
+
+    async def script(house: House) -> None:
+        ears = house.hosts["stt"].provider.handle
+        told: list[list[ev.Event]] = [[] for _ in range(many)]
+        in_step = [0, 0]  # sessions on the table at once, before and after
+
+        async def listen(call: object, into: list[ev.Event]) -> None:
+            async for event in call:  # type: ignore[attr-defined]
+                into.append(event)
+
+        async with AsyncExitStack() as stack:
+            plan = house.plan()
+            here = {"vad": tuple(replace(c, placement="inline") for c in plan.stages["vad"])}
+            plan = replace(plan, stages={**plan.stages, **here})
+            calls = [await stack.enter_async_context(house.grant(plan).connect(mode="live")) for _ in range(many)]
+            async with asyncio.TaskGroup() as tasks:
+                for call, into in zip(calls, told, strict=True):
+                    tasks.create_task(listen(call, into))
+                for n in range(170):
+                    on_table = sum(lane is not None for lane in house.session_host.lanes.lanes)
+                    in_step[n > 75] = max(in_step[n > 75], on_table)
+                    if n == 75:
+                        for stream in tuple(ears.streams):
+                            stream.say(pi.Expiring(in_s=60.0))
+                    for call in calls:
+                        await call.send(LOUD if 20 <= n < 45 or 105 <= n < 130 else SOFT)
+                    await asyncio.sleep(0.02)
+                for call in calls:
+                    await call.end_input()
+        for events in told:
+            assert texts(events) == ["hello world", "hello world"]
+            closed = events[-1]
+            assert isinstance(closed, ev.SessionClosed)
+            assert closed.stats["counts"]["rolled_stt"] == 1
+            assert not [e for e in events if isinstance(e, ev.ProviderChanged | ev.ErrorEvent | ev.Dropped)]
+        assert ears.opened == 2 * many
+        assert min(in_step) > many // 2
+
+    run(script, providers={**FAKES, "stt": ("stt", "fake-stt", {})})
