@@ -66,6 +66,8 @@ class SessionHostStatistics:
     stale_frames: int
     records_dropped: int
     """Call records that the disk was too slow for."""
+    unread_frames: int
+    """Of replies, dropped because a caller does not read what comes to it."""
     lag_p99_ms: float
     provider_links: int
 
@@ -88,7 +90,8 @@ class SessionHost:
         self.links: ProviderLinks
         self.clock: Callable[[], float]
         self.attached = self.denied = self.failed_sessions = self.frames = self.stale_frames = 0
-        self.records_dropped = 0
+        self.records_dropped = self.unread_frames = 0
+        """The latter of links that have ended."""
         self._seats: dict[str, Seat] = {}
         self._by_token: dict[bytes, Seat] = {}
         self._ends: dict[Link, CallerEnd] = {}
@@ -141,9 +144,12 @@ class SessionHost:
         return SessionHostStatistics(
             sessions=len(self._seats), attached=self.attached, denied=self.denied,
             failed_sessions=self.failed_sessions, frames=self.frames, stale_frames=self.stale_frames,
-            records_dropped=self.records_dropped, lag_p99_ms=self._lag.p99_ms(),
+            records_dropped=self.records_dropped, unread_frames=self._unread(), lag_p99_ms=self._lag.p99_ms(),
             provider_links=self.links.statistics().links,
         )  # fmt: skip
+
+    def _unread(self) -> int:
+        return self.unread_frames + sum(link.statistics().dropped_frames for link in self._ends)
 
     async def stop(self) -> None:
         """End every session as drained, then the links; bounded. Idempotent."""
@@ -268,6 +274,7 @@ class SessionHost:
 
     def lost(self, link: Link) -> None:
         end = self._ends.pop(link, None)
+        self.unread_frames += link.statistics().dropped_frames
         if end is not None:
             for seat in list(end.seats.values()):
                 self.guard(seat, seat.lose)

@@ -4,13 +4,15 @@
 
 slow-ear      five sessions whose ear takes audio at half the speed of speech
 stopped-ear   five sessions whose ear hangs after two seconds
-deaf          five callers who never read what comes to them
-pours         two callers who send ten times real time and do not ask for credit
+deaf          forty callers behind one link who never read what comes to them, and are spoken to all the time
+pours         five callers who send ten times real time and do not ask for credit
 full-host     twice the sessions that a host may have
-links         every caller with a link of its own
+links         a thousand callers with a link each; `--talking` of them talk, the others are on hold
 
-Each begins with a cluster of its own and well-behaved sessions: their lateness is counted before and after the others
-come, and so is the memory of all our processes. The first ones' positions do not change: who is late is who was there.
+Each begins with a cluster of its own, well-behaved callers behind one link, and the actors that the others will want.
+The lateness of the well-behaved is counted three times: before the others are there, while they come (`coming`: told,
+not judged; a host or actor that must start for them takes the machine for a second), and after that. The bad ones come
+over links of their own, and where the scenario is about an ear or a voice, to an actor of their own.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,66 +32,122 @@ from benchmarks import measure  # after the path is set
 from benchmarks.rig import Rig
 
 _SETTLE_S = 6.0
+"""A host's measure of its lag is of 5 s: the burst of opens has left it."""
+_FLAT_MB = 8.0
+"""A class of processes may take so much more while the others press, and a link's backlog alone may take as much
+(4 MB of audio, 4 of events): what has no bound takes more within seconds."""
+_OURS = ("host", "stt", "tts", "agent", "router")
 
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    bad: int = 0
+    bad: int
     """Sessions that come later."""
-    manners: str = ""
-    options: str = ""
-    """Of the ear of the bad sessions; empty: that of all."""
-    link_each: bool = False
-    crowd: float = 0.0
-    """Share of the good sessions that a host may have."""
+    manners: str = "apart"
+    ear: str = ""
+    """Options of the ear of the bad sessions; empty: they have that of all."""
+    voice: str = ""
+    """The same of their voice."""
+    crowd: bool = False
+    """The good ones are three fifths of what the host may have, and the bad ones make it twice that."""
 
 
 SCENARIOS = {
-    "slow-ear": Scenario(bad=5, options="{read_s: 0.008}"),  # 5 x 50 frames/s x 8 ms = twice what there is
-    "stopped-ear": Scenario(bad=5, options="{stops_after: 100}"),
-    "deaf": Scenario(bad=5, manners="deaf"),
-    "pours": Scenario(bad=2, manners="pours"),
-    "full-host": Scenario(bad=0, crowd=0.5),
-    "links": Scenario(bad=0, link_each=True),
+    "slow-ear": Scenario(bad=5, ear="{read_s: 0.008}"),  # 5 x 50 frames/s x 8 ms = twice what there is
+    "stopped-ear": Scenario(bad=5, ear="{stops_after: 100}"),
+    "deaf": Scenario(bad=40, manners="apart deaf", voice="{seconds: 15}"),
+    "pours": Scenario(bad=5, manners="apart pours"),
+    "full-host": Scenario(bad=0, crowd=True),
+    "links": Scenario(bad=1000, manners="each"),
 }
 
 
-def run(name: str, n: int, seconds: float, warm_s: float) -> dict[str, Any]:
+def crowd_of(good: int) -> tuple[int, int]:
+    """(what a host may have, how many come later) of the scenario with too many.
+
+    Below four fifths no host is opened ahead of need, so that there is one before and it is not at its limit.
+
+    >>> crowd_of(60)
+    (100, 140)
+    """
+    most = -(-good * 5 // 3)
+    return most, 2 * most - good
+
+
+def routes_of(wanted: Scenario) -> tuple[str, str]:
+    """(providers, routes) of the configuration that the bad ones need besides that of all."""
+    providers, use = "", {"vad": "vad", "turn": "turn", "stt": "ears", "agent": "answer", "tts": "voice"}
+    for stage, kind, options in (("stt", "Stt", wanted.ear), ("tts", "Tts", wanted.voice)):
+        if options:
+            use[stage] = f"bad-{stage}"
+            providers += f'  bad-{stage}: {{stage: {stage}, type: "benchmarks.stubs:{kind}", options: {options}}}\n'
+    if not providers:
+        return "", ""
+    return providers, f"routes:\n  - {{name: bad, when: {{tenant: bad}}, use: {json.dumps(use)}}}\n"
+
+
+def run(name: str, n: int, seconds: float, warm_s: float, talking: int) -> dict[str, Any]:
     wanted = SCENARIOS[name]
-    bad = wanted.bad or n  # those without bad ones double the good ones
-    providers = more = ""
-    if wanted.options:
-        providers = f'  bad-ears: {{stage: stt, type: "benchmarks.stubs:Stt", options: {wanted.options}}}'
-        use = "{vad: vad, turn: turn, stt: bad-ears, agent: answer, tts: voice}"
-        more = f"routes:\n  - {{name: bad, when: {{tenant: bad}}, use: {use}}}\n"
-    with Rig(
-        n + bad, providers=providers, more=more, links=(n + bad) if wanted.link_each else 1,
-        max_sessions=n if wanted.crowd else None,
-    ) as rig:  # fmt: skip
+    most, bad = crowd_of(n) if wanted.crowd else (None, wanted.bad)
+    providers, routes = routes_of(wanted)
+    tenant = "bad" if routes else "bench"
+    with Rig(n + bad, providers=providers, more=routes, max_sessions=most) as rig:
         rig.attach(n)
-        # a burst of opens has the router start another host, which disturbs everybody for seconds: not what is asked
+        rig.warm(tenant)
         before, _ = rig.count(warm_s=warm_s + _SETTLE_S, seconds=seconds)
-        was = _late(rig, n)
+        was, hosts_before = _late(rig, n), len(rig.sessions_by_host())
+        rig.clear()
+        rig.board.count(time.monotonic_ns(), 2**62)
+        arrive(rig, name, bad, tenant, wanted.manners, talking)
+        time.sleep(warm_s)
+        rig.board.count(rig.board.cells[0], time.monotonic_ns())
+        time.sleep(0.5)  # what was due until then is handled by then, or lost
+        coming = _late(rig, n)
         rig.board.clear()
-        rig.attach(bad, tenant="bad" if wanted.options else "bench", manners=wanted.manners)
-        after, _ = rig.count(warm_s=warm_s, seconds=seconds)
+        memory = rig.memory_mb()
+        after, _ = rig.count(warm_s=1.0, seconds=seconds)
         now = _late(rig, n)
         hosts = [
-            {"sessions": s.sessions, "frames": s.frames, "failed_sessions": s.failed_sessions,
-             "stale_frames": s.stale_frames,
-             "lag_p99_ms": round(s.lag_p99_ms, 1)} for s in rig.statistics("host")
+            {"sessions": s.sessions, "frames": s.frames, "failed_sessions": s.failed_sessions, "denied": s.denied,
+             "stale_frames": s.stale_frames, "unread_frames": s.unread_frames, "lag_p99_ms": round(s.lag_p99_ms, 1)}
+            for s in rig.statistics("host")
         ]  # fmt: skip
         by_host = sorted(rig.sessions_by_host().values(), reverse=True)
         told = rig.stop()
-    valid = not was["early"] and not now["early"]  # else positions moved, and neither p99 is true
-    return {
-        "scenario": name, "late_valid": valid, "good": n, "bad": bad, "before": was, "after": now,
-        "holds": _holds(was["p99_ms"], now["p99_ms"]) and now["frames"] == now["sent"] if valid else None,
-        "pss_mb": {name: [round(before[name].pss_mb, 1), round(u.pss_mb, 1)] for name, u in after.items()
-                   if name in before and name in ("host", "stt", "vad", "tts", "agent")},
+    grown = {key: after[key].pss_mb - memory[key] for key in _OURS if key in after and key in memory}
+    return judged({
+        "scenario": name, "good": n, "bad": bad, "before": was, "coming": coming, "after": now,
+        "pss_mb": {key: [round(before[key].pss_mb, 1), round(memory[key], 1), round(after[key].pss_mb, 1)]
+                   for key in grown if key in before},
+        "grown_mb": round(max(grown.values()), 1), "hosts_before": hosts_before,
         "hosts": hosts, "sessions_by_host": by_host, "dropped_ms": told.get("dropped_ms"),
         "ended": told.get("reasons"), "failed": told.get("failed"), "concealed_ms": told.get("concealed_ms"),
         "machine": {**measure.machine(), "waited_s": round(sum(u.wait_s for u in after.values()), 2)},
+    })  # fmt: skip
+
+
+def arrive(rig: Rig, name: str, bad: int, tenant: str, manners: str, talking: int) -> None:
+    """The bad ones come, as their scenario says."""
+    if name == "links":
+        rig.attach(talking, tenant=tenant, manners=manners)
+        rig.attach(bad - talking, tenant=tenant, manners=f"{manners} mute")
+    else:
+        rig.attach(bad, tenant=tenant, manners=manners)
+
+
+def judged(row: dict[str, Any]) -> dict[str, Any]:
+    """With what the figures say: `late_valid`, and of a valid run whether the others hold; is memory flat?
+
+    A session that has filled in silence has moved its positions: no lateness that is read from them is true then.
+    """
+    was, now = row["before"], row["after"]
+    valid = not was["early"] and not now["early"] and row["hosts_before"] == 1 and was["sent"] > 0
+    lost = sum(row[when]["sent"] - row[when]["frames"] for when in ("before", "coming", "after"))
+    ended = [*(row["ended"] or ()), *(row["failed"] or ())]
+    broken = [why for why in ended if not why.startswith("bad ") and why != "caller_closed"]
+    return {
+        **row, "late_valid": valid, "lost": lost, "flat": row["grown_mb"] <= _FLAT_MB,
+        "holds": _holds(was["p99_ms"], now["p99_ms"]) and not (lost or broken) if valid else None,
     }  # fmt: skip
 
 
@@ -114,13 +173,28 @@ def _holds(before_ms: float | None, after_ms: float | None) -> bool:
 def human(result: Mapping[str, Any]) -> str:
     rows = [
         {"scenario": r["scenario"], "good": r["good"], "bad": r["bad"], "p99 before": r["before"]["p99_ms"],
-         "p99 after": r["after"]["p99_ms"], "lost": r["after"]["sent"] - r["after"]["frames"], "valid": r["late_valid"],
-         "holds": r["holds"],
-         "host MB": r["pss_mb"].get("host"), "stt MB": r["pss_mb"].get("stt"), "hosts": r["sessions_by_host"],
-         "dropped ms": r["dropped_ms"], "ended": r["ended"], "load": r["machine"]["load_1m"]}
+         "coming": r["coming"]["p99_ms"], "after": r["after"]["p99_ms"], "lost": r["lost"], "valid": r["late_valid"],
+         "holds": r["holds"], "flat": r["flat"], "grown MB": r["grown_mb"], "hosts": r["sessions_by_host"],
+         "waited s": r["machine"]["waited_s"], "load": r["machine"]["load_1m"]}
         for r in result["rows"]
     ]  # fmt: skip
-    return measure.table(rows, list(rows[0]))
+    did = [
+        f"{r['scenario']}: dropped ms {r['dropped_ms']}, frames unread {sum(h['unread_frames'] for h in r['hosts'])}, "
+        f"ended {r['ended']}, failed {r['failed']}"
+        for r in result["rows"]
+    ]
+    return "\n".join([measure.table(rows, list(rows[0])), "What the policies did:", *did])
+
+
+def plot(path: str, rows: list[dict[str, Any]]) -> None:
+    from benchmarks.plot import draw
+
+    lines = {
+        when: [(i + 1.0, row[when]["p99_ms"] or 0.0) for i, row in enumerate(rows)]
+        for when in ("before", "coming", "after")
+    }
+    names = ", ".join(f"{i + 1} {row['scenario']}" for i, row in enumerate(rows))
+    draw(path, ("p99 lateness of the others", names, "ms", lines, False))
 
 
 def main() -> None:
@@ -128,25 +202,19 @@ def main() -> None:
     parser.add_argument("--sessions", type=int, default=60)
     parser.add_argument("--seconds", type=float, default=8.0)
     parser.add_argument("--warm-s", type=float, default=3.0)
+    parser.add_argument("--talking", type=int, default=20, help="callers with a link each who talk")
     parser.add_argument("--only", nargs="+", choices=list(SCENARIOS), default=list(SCENARIOS))
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--plot")
     args = parser.parse_args()
     rows = []
     for name in args.only:
-        rows.append(run(name, args.sessions, args.seconds, args.warm_s))
+        rows.append(run(name, args.sessions, args.seconds, args.warm_s, args.talking))
         print(json.dumps(rows[-1]), file=sys.stderr, flush=True)  # half a minute each: what is done is not lost
     result = {"benchmark": "pressure", "machine": measure.machine(), "rows": rows}
     measure.print_result(result, as_json=args.json, human=human)
     if args.plot:
-        from benchmarks.plot import draw
-
-        lines = {
-            which: [(i + 1.0, row[which]["p99_ms"] or 0.0) for i, row in enumerate(rows)]
-            for which in ("before", "after")
-        }
-        title = "p99 lateness of the others: " + ", ".join(f"{i + 1} {row['scenario']}" for i, row in enumerate(rows))
-        draw(args.plot, (title, "scenario", "ms", lines, False))
+        plot(args.plot, rows)
 
 
 if __name__ == "__main__":

@@ -158,6 +158,18 @@ class Rig:
         self.opened += n
         return list(zip(numbers, ray.get(asked, timeout=_ANSWER_S), strict=True))
 
+    def warm(self, tenant: str) -> None:
+        """Have the actors that this tenant's sessions want: one is opened, and taken back."""
+        import ray
+
+        ray.get(self.router.open.remote({"session_id": f"warm-{tenant}", "tenant_id": tenant}), timeout=_ANSWER_S)
+        ray.get(self.router.close.remote(f"warm-{tenant}"), timeout=_ANSWER_S)
+
+    def clear(self) -> None:
+        """Forget what board and sender have counted."""
+        self.board.clear()
+        self._ask("clear")
+
     def attach(self, n: int, tenant: str = "bench", manners: str = "", *, quiet: bool = False) -> None:
         """Open `n` sessions, and let the sender talk on them. `manners`: see the sender."""
         if self.sender is None:
@@ -236,6 +248,13 @@ class Rig:
         below = measure.descendants(os.getpid())
         found = measure.classify({p: c for p, c in below.items() if p not in sender}, known)
         return {**found, "driver": [os.getpid()], "sender": sender}
+
+    def memory_mb(self) -> dict[str, float]:
+        """PSS by class of process, now."""
+        return {
+            name: sum(one.pss_kb for one in some.values()) / 1024
+            for name, some in measure.read(self.pids(), memory=True).items()
+        }
 
     def count(self, *, warm_s: float, seconds: float) -> tuple[dict[str, measure.Usage], float]:
         """Warm up, count; usage by class of process, and the seconds really counted."""

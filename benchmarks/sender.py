@@ -2,10 +2,9 @@
 
     python -m benchmarks.sender --board FILE --wav FILE [--tick-ms 5] [--links 1]
 
-It reads pickled messages on its standard input, ("", [(number, SessionHandle), ...]), where the text says with
-what manners, ("hang up", [number, ...]) and ("stop",); it prints a
-JSON line when so many are attached and one with its counts at the end.
-The calls are those of the ordinary client.
+It reads pickled messages on its standard input: ("", [(number, SessionHandle), ...]), where the text says with what
+manners (`MANNERS`), ("hang up", [number, ...]), ("clear",) and ("stop",); it answers each with a JSON line, the last
+one with its counts. The calls are those of the ordinary client.
 
 A gateway may keep audio for company up to `tick_ms`: a frame leaves with the first tick after it was due, and what it
 waited counts as lateness. Sessions are spread evenly over the 20 ms of a frame.
@@ -33,10 +32,12 @@ if __name__ == "__main__":
 from actors import client as client_module
 from actors import events as ev
 from actors.client import Client, SessionHandle
+from actors.suspicion import Suspicion
 from benchmarks.board import FRAME_NS, Board
 from router.errors import PatchbayError
 
 FRAME_BYTES = 640
+_NEVER_S = 1e6
 _DRAIN_TICKS = 10
 
 
@@ -49,11 +50,18 @@ def frames_of(path: str) -> list[bytes]:
     return [pcm[at : at + FRAME_BYTES] for at in range(0, len(pcm) - FRAME_BYTES + 1, FRAME_BYTES)]
 
 
+MANNERS = frozenset({"apart", "each", "deaf", "pours", "mute"})
+"""Of callers who come together, as words: `apart` they have one link of their own, `each` a link for each, `deaf` they
+never read what comes, `pours` they send ten times real time without asking for credit, `mute` they send nothing."""
+
+
 class Caller:
     """One session: its place in the 20 ms, in the file, and what its events told."""
 
-    def __init__(self, number: int, call: Any) -> None:
+    def __init__(self, number: int, call: Any, who: str = "") -> None:
         self.number, self.call = number, call
+        self.who = who
+        """Before what is counted of it, where it is not one of the good ones."""
         self.sent = 0
         self.start_ns = self.slot = 0
         self.over = False
@@ -80,18 +88,17 @@ class Sender:
         self.reasons: Counter[str] = Counter()
         self.concealed_ms = 0
 
-    async def hold(self, number: int, handle: SessionHandle, client: Client, attached: Any, manners: str = "") -> None:
-        """One call from attach to close: the only task of a session here, and it sleeps.
-
-        `manners`: "pours" sends ten times real time, "deaf" never reads what comes.
-        """
+    async def hold(
+        self, number: int, handle: SessionHandle, client: Client, attached: Any, manners: frozenset[str] = frozenset()
+    ) -> None:
+        """One call from attach to close: the only task of a session here, and it sleeps."""
+        who = "bad " if manners else ""
         try:
             async with handle.connect(client=client) as call:
-                caller = Caller(number, call)
+                caller = Caller(number, call, who)
                 self._watch(caller)
-                caller.pours = 10 if manners == "pours" else 1
-                if manners == "deaf":
-                    call._way[0]._link._transport.pause_reading()
+                caller.pours = 10 if "pours" in manners else 1
+                caller.over = "mute" in manners
                 self._place(caller)
                 attached()
                 await self.leaving.setdefault(number, asyncio.Event()).wait()
@@ -100,10 +107,10 @@ class Sender:
                 self.callers.remove(caller)
             while (event := call.next_event_nowait()) is not None:
                 if isinstance(event, ev.SessionClosed):
-                    self.reasons[event.reason] += 1
+                    self.reasons[who + event.reason] += 1
                     self.concealed_ms += event.stats.get("concealed_ms", 0)
         except PatchbayError as error:
-            self.failed[type(error).__name__] += 1
+            self.failed[who + type(error).__name__] += 1
             attached()
         finally:
             self.left.setdefault(number, asyncio.Event()).set()
@@ -115,6 +122,14 @@ class Sender:
         for number in numbers:
             await self.left.setdefault(number, asyncio.Event()).wait()
             del self.left[number], self.leaving[number]
+
+    def clear(self) -> None:
+        """Forget what was counted so far."""
+        for counts in (self.seen, self.dropped_ms, self.failed, self.reasons):
+            counts.clear()
+        self.turns_ms.clear()
+        self.turns_seen_ms.clear()
+        self.late_ns_max = self.concealed_ms = 0
 
     def _place(self, caller: Caller) -> None:
         """Into the slot of its share of the 20 ms."""
@@ -173,7 +188,7 @@ class Sender:
             try:
                 await caller.call.send(chunks[(caller.sent + caller.number * 7) % len(chunks)])
             except PatchbayError as error:
-                self.failed[type(error).__name__] += 1
+                self.failed[caller.who + type(error).__name__] += 1
                 caller.over = True
                 continue
             caller.sent += 1
@@ -197,7 +212,7 @@ class Sender:
                 if counting and not isinstance(event, ev.VoiceAudio):
                     self.seen[type(event).__name__] += 1
                     if isinstance(event, ev.Dropped):
-                        self.dropped_ms[f"{event.stage}/{event.policy}"] += round(event.ms)
+                        self.dropped_ms[f"{caller.who}{event.stage}/{event.policy}"] += round(event.ms)
                 self._turn(caller, event, counting)
 
     def _turn(self, caller: Caller, event: ev.Event, counting: bool) -> None:
@@ -212,11 +227,20 @@ class Sender:
             caller.stopped_s = None
 
 
+def stop_reading(client: Client) -> None:
+    """This client reads no more, and takes the silence that it hears from then on for nothing."""
+    for link in [way._link for some in client._links.values() for way in some]:
+        if link is not None and link._transport is not None:
+            link._suspicion = Suspicion(_NEVER_S, link._tick_s, asyncio.get_running_loop().time())
+            link._transport.pause_reading()
+
+
 async def run(args: argparse.Namespace) -> None:
     board = Board(args.board)
     client_module.CALLS_PER_LINK = -(-board.sessions // args.links)
     sender = Sender(board, frames_of(args.wav), round(args.tick_ms * 1e6))
     client, n = Client(), 0
+    clients: dict[str, Client] = {}
     wanted, all_here = 0, asyncio.Event()
 
     def attached() -> None:
@@ -235,13 +259,23 @@ async def run(args: argparse.Namespace) -> None:
                 await sender.hang_up(message[1])
                 tell({"hung_up": len(message[1])})
                 continue
+            if message[0] == "clear":
+                sender.clear()
+                tell({})
+                continue
             all_here.clear()
             wanted = n + len(message[1])
+            manners = frozenset(message[0].split())
+            if not manners <= MANNERS:
+                raise SystemExit(f"no manners are called {sorted(manners - MANNERS)}")
+            together = clients.setdefault(message[0], Client()) if manners else client
             for number, handle in message[1]:
-                own = Client() if message[0] else client  # bad manners come over a link of their own
-                tasks.create_task(sender.hold(number, handle, own, attached, message[0]))
+                own = Client() if "each" in manners else together
+                tasks.create_task(sender.hold(number, handle, own, attached, manners))
             async with asyncio.timeout(30):
                 await all_here.wait()
+            if "deaf" in manners:
+                stop_reading(together)
             gc.collect()
             gc.freeze()
             tell({"attached": n, "links": [len(x) for x in client.statistics().values()], "failed": sender.failed})

@@ -8,6 +8,12 @@ from typing import Any
 from benchmarks import compare, measure, pressure, soak
 from benchmarks.board import SAMPLE_NS, Board
 from benchmarks.profiles import fold, report
+from benchmarks.rig import config_of
+from cluster.configuration import load
+from router.choose import choose
+from router.context import RouteContext
+from router.plan import RoutePlan
+from router.scaling import AHEAD
 
 
 def test_a_frame_is_as_late_as_the_time_since_its_position_was_due(tmp_path: Path) -> None:
@@ -96,6 +102,49 @@ def test_neighbours_hold_within_a_fifth_or_two_milliseconds() -> None:
     assert pressure._holds(20.0, 24.0)
     assert not pressure._holds(20.0, 24.5)
     assert not pressure._holds(None, 1.0)
+
+
+def _pressed(**over: Any) -> dict[str, Any]:
+    fine = {"p99_ms": 5.0, "sent": 10, "frames": 10, "early": 0}
+    row = {"before": fine, "coming": fine, "after": fine, "grown_mb": 1.0, "hosts_before": 1, "ended": {}, "failed": {}}
+    return pressure.judged(row | over)
+
+
+def test_a_run_under_pressure_is_judged_only_if_it_is_valid() -> None:
+    late = {"p99_ms": 90.0, "sent": 10, "frames": 10, "early": 0}
+    assert _pressed()["holds"] is True
+    assert _pressed(after=late)["holds"] is False
+    assert _pressed(coming=late)["holds"] is True, "while the others come a process may start"
+    assert _pressed(before=late | {"early": 1})["holds"] is None
+    assert _pressed(hosts_before=2)["holds"] is None
+    assert _pressed(grown_mb=50.0)["flat"] is False
+
+
+def test_the_others_hold_only_if_they_lost_no_frame_and_no_session() -> None:
+    assert _pressed(coming={"p99_ms": 5.0, "sent": 10, "frames": 9, "early": 0})["holds"] is False
+    assert _pressed(failed={"SessionGone": 60})["holds"] is False
+    assert _pressed(ended={"lost": 1})["holds"] is False
+    ended = {"bad SessionGone": 5, "bad lost": 1, "caller_closed": 60}
+    assert _pressed(ended=ended, failed={"bad SessionGone": 5})["holds"] is True
+
+
+def test_bad_sessions_have_an_ear_of_their_own_where_the_scenario_is_about_ears() -> None:
+    for name, wanted in pressure.SCENARIOS.items():
+        providers, routes = pressure.routes_of(wanted)
+        table = load(config_of("/x", 10, providers=providers, more=routes), "x.yaml", "/", check_environment=False)
+        bad = choose(RouteContext(session_id="a", tenant_id="bad"), table)
+        good = choose(RouteContext(session_id="b", tenant_id="bench"), table)
+        assert isinstance(bad, RoutePlan)
+        assert isinstance(good, RoutePlan)
+        apart = {stage for stage in good.stages if good.stages[stage][0].provider != bad.stages[stage][0].provider}
+        assert apart == {"slow-ear": {"stt"}, "stopped-ear": {"stt"}, "deaf": {"tts"}}.get(name, set()), name
+
+
+def test_before_a_host_is_crowded_it_is_not_at_its_limit() -> None:
+    for good in (1, 7, 60, 300):
+        most, more = pressure.crowd_of(good)
+        assert good < AHEAD * most
+        assert good + more == 2 * most
 
 
 def test_what_grows_for_certain_does_not_hold_and_what_scatters_does() -> None:
