@@ -241,7 +241,7 @@ class FluxDialect:
         if asked is None:
             return
         is_end = told.event == "EndOfTurn"
-        if (is_end and to_pos >= min(asked, line.voiced_pos)) or (not told.transcript and to_pos >= asked):
+        if (is_end and (to_pos >= asked or line.covers(to_pos))) or (not told.transcript and to_pos >= asked):
             line.finalized(asked)
         elif not is_end and told.transcript and to_pos > asked > self._forced_pos:
             self._forced_pos = asked

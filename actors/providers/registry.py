@@ -35,6 +35,7 @@ __all__ = ["TYPES", "find", "is_known", "missing_from_stream"]
 
 TYPES: dict[str, str] = {
     "cartesia-tts": "actors.providers.cartesia_tts:Provider",
+    "assemblyai": "actors.providers.assemblyai:Provider",
     "client": "actors.providers.client:Provider",
     "deepgram": "actors.providers.deepgram:Provider",
     "deepgram-flux": "actors.providers.deepgram_flux:Provider",

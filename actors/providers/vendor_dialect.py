@@ -31,6 +31,9 @@ class SttSettings:
     """Sent in place of a keep-alive that the vendor does not have, or does not count before the first audio."""
     finalize_s: float = 0.9
     """Below the capability's `final_p99_s`."""
+    near_s: float = 0.0
+    """A final that ends no longer than this before the end of speech has all of it: a VAD goes on for a while after the
+    last word, and some vendors say nothing of the silence there."""
     stall_s: float = 5.0
     answers: Literal["speech", "finalize"] = "speech"
     """What the vendor must say something to: speech as it goes, or only that it was asked to finalize."""

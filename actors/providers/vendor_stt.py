@@ -109,8 +109,10 @@ class SttLine:
         self._interim = ""
         self._speech_from: int | None = None
         """Where speech began that goes on."""
-        self._voiced_to: int | None = None
-        """Where speech ended last."""
+        self._voiced: tuple[int, int] | None = None
+        """The last speech that ended: from and to."""
+        self._final_pos = spec.pos
+        """Where the vendor's last final ended."""
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._due: list[asyncio.TimerHandle] = []
         self._is_pacing = self._is_rolling = self._is_draining = self._is_over = False
@@ -147,7 +149,7 @@ class SttLine:
 
     def speech_end(self, utt: int, pos: int) -> None:
         began, self._speech_from = self._speech_from, None
-        self._voiced_to = pos
+        self._voiced = (pos if began is None else began, pos)
         if began is not None and pos - began < _FORGIVEN_S * self.spec.rate_hz:
             self._watch.settle()
 
@@ -160,10 +162,23 @@ class SttLine:
         if not self._settling.ask(utt, pos):
             self._tell(Finalized(utt=utt, to_pos=pos))
             return
+        if self._was_told():
+            return
         self._due.append(self._loop.call_later(self.settings.finalize_s, self._overdue))
         if self.settings.answers == "finalize":
             self._watch.owe()
         self._pump()
+
+    def _was_told(self) -> bool:
+        """The vendor has ended this speech by itself already, and would not answer: it is answered here."""
+        asks = self._settling.asks
+        if self.settings.near_s <= 0 or self._voiced is None or self._interim or len(asks) != 1:
+            return False
+        if not (self._final_pos > self._voiced[0] and self.covers(self._final_pos)):
+            return False
+        asks[0].is_sent = True
+        self._tell_all(self._settling.answered(asks[0].pos))
+        return True
 
     def pause(self) -> None:
         """No audio will come: what is kept for a whole chunk goes out; the keep-alive does the rest."""
@@ -265,6 +280,7 @@ class SttLine:
             if not told.text:
                 self.partial("")  # words that were no words after all
             self._interim = ""
+            self._final_pos = told.to_pos
         self._ledger.settle(told.to_pos)
         self._tell(told)
         return told.text
@@ -297,7 +313,11 @@ class SttLine:
     @property
     def voiced_pos(self) -> int:
         """Where speech ended last: behind it lies silence, up to what was asked for. All that was sent before any."""
-        return self.sent_pos if self._voiced_to is None else self._voiced_to
+        return self.sent_pos if self._voiced is None else self._voiced[1]
+
+    def covers(self, to_pos: int) -> bool:
+        """Whether a final up to there has all of the speech that ended last."""
+        return to_pos >= self.voiced_pos - round(self.settings.near_s * self.spec.rate_hz)
 
     def say(self, message: Message) -> None:
         """Something to the vendor, on the present connection."""
