@@ -34,8 +34,9 @@ from router.plan import STAGES, Stage
 __all__ = ["TYPES", "find", "is_known", "missing_from_stream"]
 
 TYPES: dict[str, str] = {
-    "cartesia-tts": "actors.providers.cartesia_tts:Provider",
     "assemblyai": "actors.providers.assemblyai:Provider",
+    "azure-stt": "actors.providers.azure_stt:Provider",
+    "cartesia-tts": "actors.providers.cartesia_tts:Provider",
     "client": "actors.providers.client:Provider",
     "deepgram": "actors.providers.deepgram:Provider",
     "deepgram-flux": "actors.providers.deepgram_flux:Provider",

@@ -37,6 +37,8 @@ class SttSettings:
     stall_s: float = 5.0
     answers: Literal["speech", "finalize"] = "speech"
     """What the vendor must say something to: speech as it goes, or only that it was asked to finalize."""
+    waits: bool = False
+    """After a `finalize` the vendor takes no audio until it has answered: `SttLine.go_on` says so."""
     before_s: float | None = None
     """Only speech is sent, from so long before it to its `finalize`: for vendors that bill silence or hear words in it.
     None: all audio."""

@@ -118,6 +118,8 @@ class SttLine:
         self._is_pacing = self._is_rolling = self._is_draining = self._is_over = False
         self._is_shut = settings.before_s is not None
         """Audio waits for speech."""
+        self._is_held = False
+        """Audio waits for the vendor's answer to a finalize."""
         self._reconnected_s = float("-inf")
         self._sent = 0
         """Samples."""
@@ -164,6 +166,8 @@ class SttLine:
             return
         if self._was_told():
             return
+        if self._is_shut:  # nothing was said: no silence is sent to hear that again
+            self._ledger.skip(pos - round((self.settings.before_s or 0.0) * self.spec.rate_hz))
         self._due.append(self._loop.call_later(self.settings.finalize_s, self._overdue))
         if self.settings.answers == "finalize":
             self._watch.owe()
@@ -297,6 +301,17 @@ class SttLine:
         """Finals have been told up to here, the vendor's or ours."""
         return self._settling.pos
 
+    def go_on(self) -> None:
+        """The vendor takes audio again (`SttSettings.waits`)."""
+        self._is_held = False
+        self._pump()
+
+    def send_again(self) -> None:
+        """The vendor has let go of what no final covers, and goes on on this connection."""
+        self._interim = ""
+        self._rewind()
+        self.go_on()
+
     def said_all(self) -> None:
         """After `Dialect.bye`: the vendor has said its last, though it leaves the connection open."""
         self._wire.done.set()
@@ -319,9 +334,9 @@ class SttLine:
         """Whether a final up to there has all of the speech that ended last."""
         return to_pos >= self.voiced_pos - round(self.settings.near_s * self.spec.rate_hz)
 
-    def say(self, message: Message) -> None:
+    def say(self, *messages: Message) -> None:
         """Something to the vendor, on the present connection."""
-        if not self._is_over:
+        for message in messages if not self._is_over else ():
             self._wire.socket.send(message)
 
     def formatted(self, to_pos: int, text: str) -> None:
@@ -461,19 +476,24 @@ class SttLine:
         """From now on `socket`; what no final covers is sent again."""
         if (timer := self._timers.pop("roll", None)) is not None:
             timer.cancel()
-        self._interim = ""
+        self._interim, self._is_held = "", False
+        self._rewind()
+        self._use(socket)
+        self._pump()
+
+    def _rewind(self) -> None:
         self._ledger.rewind(self._settling.pos)
         self._settling.ask_again()
         self.counts.replayed_s += self._ledger.behind / self.spec.rate_hz
-        self._use(socket)
         self._is_pacing = self._ledger.behind > self._chunk and not self._is_draining
-        self._pump()
 
     # ----------------------------------------------------------------------------------------------- outgoing
 
     def _pump(self, *, flush: bool = False) -> None:
         """Send what can be sent: whole chunks, at once or paced, and the requests that are due between them."""
-        if self._is_over or "pace" in self._timers or (self._is_shut and self._settling.unsent() is None):
+        if self._is_over or self._is_held or "pace" in self._timers:
+            return
+        if self._is_shut and self._settling.unsent() is None:
             return
         while True:
             ask = self._settling.unsent()
@@ -493,6 +513,9 @@ class SttLine:
                 self._is_shut = self.settings.before_s is not None and self._speech_from is None
                 for message in self._dialect.finalize():
                     self._wire.socket.send(message)
+                if self.settings.waits:
+                    self._is_held = True
+                    return
             else:
                 break
         if self._meter.due(self._heard_s, self._loop.time()) >= _USAGE_EVERY_S:
@@ -512,7 +535,9 @@ class SttLine:
             self._later("keepalive", every_s - idle_s, self._keep_alive)
             return
         message = self._dialect.keepalive() if self._wire.track.samples else None
-        if message is not None:
+        if self._is_held:
+            pass
+        elif message is not None:
             socket.send(message)
         else:
             samples = self.spec.rate_hz * self.settings.silence_ms // 1000

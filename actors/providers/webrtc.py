@@ -38,7 +38,7 @@ class WebrtcOptions(Options):
 class _Line:
     """One stream's detector."""
 
-    __slots__ = ("detector", "frame_bytes", "mode", "raw", "rate_hz", "samples")
+    __slots__ = ("detector", "frame_bytes", "mode", "rate_hz", "raw", "samples")
 
     def __init__(self, mode: int, rate_hz: int) -> None:
         self.mode, self.rate_hz = mode, rate_hz

@@ -74,7 +74,7 @@ class Peer:
             self.sent += 1
             unknown, since = self.vendor.unknown, self.sent - self.vendor.unknown_from
             if unknown is not None and since >= 0 and since % self.vendor.unknown_every == 0:
-                await self.say(json.dumps(unknown))
+                await self.say(unknown)
             for changed in orders.change(json.dumps(message) if isinstance(message, dict) else message):
                 if orders.is_last():
                     self.cut()

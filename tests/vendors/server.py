@@ -40,7 +40,7 @@ _LOOK_S = 0.005
 class FakeVendor:
     """Derive it, give `routes`, call `violation` for whatever the vendor would not take."""
 
-    unknown: ClassVar[dict[str, Any] | None] = {"type": "SomethingNew", "since": "yesterday"}
+    unknown: ClassVar[dict[str, Any] | str | None] = {"type": "SomethingNew", "since": "yesterday"}
     """A message that no client knows; None where the protocol has no messages."""
     unknown_every: ClassVar[int] = 7
     """Before so many messages of a socket it is sent once."""
