@@ -72,6 +72,8 @@ class ProviderHostStatistics:
     """Frames and events of closed streams, older epochs and cancelled replies."""
     dropped: int
     """Frames let go because the provider took too long to open."""
+    tasks: int
+    """Of asyncio, in this process."""
     lag_p99_ms: float
 
 
@@ -146,7 +148,8 @@ class ProviderHost:
             streams=len(self._streams), opened=self.opened, refused_busy=self.refused_busy,
             failed_streams=self.failed_streams, frames=self.frames,
             stale=self.stale + sum(s.stale for s in self._streams.values()),
-            dropped=self.dropped + sum(s.dropped for s in self._streams.values()), lag_p99_ms=self._lag.p99_ms(),
+            dropped=self.dropped + sum(s.dropped for s in self._streams.values()), tasks=len(asyncio.all_tasks()),
+            lag_p99_ms=self._lag.p99_ms(),
         )  # fmt: skip
 
     async def stop(self) -> None:

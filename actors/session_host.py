@@ -68,6 +68,8 @@ class SessionHostStatistics:
     """Call records that the disk was too slow for."""
     unread_frames: int
     """Of replies, dropped because a caller does not read what comes to it."""
+    tasks: int
+    """Of asyncio, in this process."""
     lag_p99_ms: float
     provider_links: int
 
@@ -144,7 +146,8 @@ class SessionHost:
         return SessionHostStatistics(
             sessions=len(self._seats), attached=self.attached, denied=self.denied,
             failed_sessions=self.failed_sessions, frames=self.frames, stale_frames=self.stale_frames,
-            records_dropped=self.records_dropped, unread_frames=self._unread(), lag_p99_ms=self._lag.p99_ms(),
+            records_dropped=self.records_dropped, unread_frames=self._unread(),
+            tasks=len(asyncio.all_tasks()), lag_p99_ms=self._lag.p99_ms(),
             provider_links=self.links.statistics().links,
         )  # fmt: skip
 

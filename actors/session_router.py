@@ -299,6 +299,7 @@ class SessionRouter:
             "late": self.late,
             "failed_starts": self.force.failed_starts,
             "deaths": self.force.deaths,
+            "tasks": len(asyncio.all_tasks()),
         }
 
     # -- what workers say

@@ -14,6 +14,7 @@ Source   kernel documentation, scheduler/sched-stats.rst, filesystems/proc.rst.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import platform
@@ -24,7 +25,8 @@ from typing import Any
 
 __all__ = [
     "BUCKETS", "Sample", "Usage", "bucket_of", "bucket_us", "classify", "descendants", "histogram_quantile",
-    "machine", "parse_schedstat", "parse_smaps", "print_result", "quantile", "read", "slope", "table", "usage",
+    "machine", "parse_schedstat", "parse_smaps", "print_result", "quantile", "read", "slope", "table", "trend",
+    "usage",
 ]  # fmt: skip
 
 PROC = Path("/proc")
@@ -223,6 +225,23 @@ def slope(points: Sequence[tuple[float, float]]) -> tuple[float, float]:
         return rise, float("inf")
     left = sum((y - mean_y - rise * (x - mean_x)) ** 2 for x, y in points)
     return rise, float(1.96 * (left / (n - 2) / spread) ** 0.5)
+
+
+def trend(points: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """As `slope`, of readings one after another, which are alike: memory grows in steps and stays there.
+
+    The interval is that of as many independent readings as these are worth, by how much each resembles the one before
+    (lag-1 autocorrelation r of what the line leaves: n (1 - r) / (1 + r);
+    Santer et al. 2000, on trends of temperature).
+    """
+    rise, half = slope(points)
+    n = len(points)
+    mean_x, mean_y = sum(x for x, _ in points) / n, sum(y for _, y in points) / n
+    left = [y - mean_y - rise * (x - mean_x) for x, y in points]
+    power = sum(e * e for e in left)
+    alike = sum(a * b for a, b in itertools.pairwise(left)) / power if power else 0.0
+    worth = n * (1 - alike) / (1 + alike) if alike > 0 else n
+    return rise, half * ((n - 2) / (worth - 2)) ** 0.5 if worth > 2 else float("inf")
 
 
 # ---------------------------------------------------------------------------------------------------- printing

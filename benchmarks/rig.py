@@ -108,7 +108,7 @@ class Rig:
         self.board = Board.create(self.board_path, sessions)
         self.config = config_of(
             self.board_path,
-            sessions,
+            capacity or sessions,
             hosts=hosts,
             stt=stt,
             isolation=isolation,
@@ -237,6 +237,14 @@ class Rig:
             with contextlib.suppress(Exception):
                 actor = ray.get_actor(name, namespace=NAMESPACE)
                 found.append(ray.get(actor.statistics.remote(), timeout=2.0))
+        return found
+
+    def tasks(self) -> dict[str, int]:
+        """Tasks of asyncio, by class of process; of what answers."""
+        import ray
+
+        found = {stage: sum(s.tasks for s in self.statistics(stage)) for stage in ("host", "stt", "agent", "tts")}
+        found["router"] = ray.get(self.router.statistics.remote(), timeout=_ANSWER_S)["tasks"]
         return found
 
     def pids(self) -> dict[str, list[int]]:

@@ -38,6 +38,7 @@ from router.errors import PatchbayError
 
 FRAME_BYTES = 640
 _NEVER_S = 1e6
+_GOLDEN_NS = round(FRAME_NS * 0.6180339887)
 _DRAIN_TICKS = 10
 
 
@@ -133,8 +134,7 @@ class Sender:
 
     def _place(self, caller: Caller) -> None:
         """Into the slot of its share of the 20 ms."""
-        at_ns = caller.number * FRAME_NS // max(1, self.board.sessions)
-        caller.slot = (at_ns // self.tick_ns + 1) % len(self.slots)
+        caller.slot = (share_ns(caller.number) // self.tick_ns + 1) % len(self.slots)
         self.slots[caller.slot].append(caller)
         self.callers.append(caller)
 
@@ -179,7 +179,7 @@ class Sender:
                 continue
             if not caller.start_ns:
                 # due within the tick that just ended: what it waited for company counts
-                caller.start_ns = tick_due_ns - self.tick_ns + caller.number * FRAME_NS // board.sessions % self.tick_ns
+                caller.start_ns = tick_due_ns - self.tick_ns + share_ns(caller.number) % self.tick_ns
                 board.begin(caller.number, caller.start_ns)
             due_ns = caller.start_ns + caller.sent * FRAME_NS
             if caller.pours > 1:
@@ -225,6 +225,16 @@ class Sender:
             if counting:
                 self.turns_ms.append((event.t - caller.stopped_s) * 1000)
             caller.stopped_s = None
+
+
+def share_ns(number: int) -> int:
+    """When within the 20 ms a caller's frames are due: however many there are, and whichever of them have left, they
+    are spread about evenly, as multiples of the golden section are.
+
+    >>> sorted(share_ns(n) // 5_000_000 for n in range(8))
+    [0, 0, 0, 1, 1, 2, 2, 3]
+    """
+    return number * _GOLDEN_NS % FRAME_NS
 
 
 def stop_reading(client: Client) -> None:

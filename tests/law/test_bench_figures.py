@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from benchmarks import compare, measure, pressure, soak
-from benchmarks.board import SAMPLE_NS, Board
+from benchmarks.board import FRAME_NS, SAMPLE_NS, Board
 from benchmarks.profiles import fold, report
 from benchmarks.rig import config_of
+from benchmarks.sender import share_ns
 from cluster.configuration import load
 from router.choose import choose
 from router.context import RouteContext
@@ -145,6 +147,13 @@ def test_before_a_host_is_crowded_it_is_not_at_its_limit() -> None:
         most, more = pressure.crowd_of(good)
         assert good < AHEAD * most
         assert good + more == 2 * most
+
+
+def test_callers_are_spread_over_the_time_of_a_frame_whichever_of_them_are_there() -> None:
+    for first, n in ((0, 60), (0, 1000), (9_000, 200), (140, 61)):
+        slots = Counter(share_ns(number) * 4 // FRAME_NS for number in range(first, first + n))
+        assert set(slots) == {0, 1, 2, 3}
+        assert max(slots.values()) - min(slots.values()) <= 4
 
 
 def test_what_grows_for_certain_does_not_hold_and_what_scatters_does() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 
 import pytest
 from hypothesis import given
@@ -99,6 +100,34 @@ def test_noise_widens_the_interval_of_a_slope() -> None:
     assert abs(rise) < half
     with pytest.raises(ValueError, match="two points"):
         measure.slope([(1.0, 1.0), (1.0, 2.0)])
+
+
+def _walk(seed: int, stays: float, n: int = 200) -> list[tuple[float, float]]:
+    """Noise of which a share `stays` from one reading to the next; no slope."""
+    rng, y, points = random.Random(seed), 0.0, []
+    for x in range(n):
+        y = stays * y + rng.gauss(0, 1)
+        points.append((float(x), y))
+    return points
+
+
+def test_readings_that_are_alike_are_worth_fewer() -> None:
+    """Without a slope about 95 of 100 intervals should hold 0: of readings that are alike those of `slope` do not."""
+
+    def holds(found: tuple[float, float]) -> bool:
+        return abs(found[0]) <= found[1]
+
+    for stays, plain_at_most in ((0.0, 100), (0.9, 60)):
+        walks = [_walk(seed, stays) for seed in range(100)]
+        assert sum(holds(measure.trend(w)) for w in walks) >= 85
+        assert sum(holds(measure.slope(w)) for w in walks) <= plain_at_most
+    grows = [(x, y + 0.5 * x) for x, y in _walk(1, 0.9)]
+    rise, half = measure.trend(grows)
+    assert rise - half > 0
+
+
+def test_a_line_without_noise_has_no_interval() -> None:
+    assert measure.trend([(float(x), 7.0) for x in range(50)]) == (0.0, 0.0)
 
 
 def test_a_table_keeps_its_columns() -> None:
