@@ -80,7 +80,7 @@ class Lanes:
         self.ear, self.ear_gen, self.ear_off = Column("q", rows), Column("q", rows), Column("q", rows)
         self.link, self.detector, self.mark = Column("q", rows), Column("q", rows), Column("q", rows)
         self.bits, self.mask, self.need = Column("q", rows), Column("q", rows), Column("q", rows)
-        self.speaking, self.wants, self.quiet = Column("b", rows), Column("b", rows), Column("q", rows)
+        self.speaking, self.wants, self.quiet = Column("b", rows), Column("q", rows), Column("q", rows)
         self.voiced = Column("q", rows)
         self.keys = [0] * rows
         self._links: list[Link | None] = []
@@ -259,7 +259,7 @@ class Lanes:
         spoken = speaking & verdicts
         if spoken.any():
             self.voiced.of[r[spoken]] = end[spoken]
-        news = starts | stops | (verdicts & (self.wants.of[r] != 0))
+        news = starts | stops | (verdicts & (end >= self.wants.of[r]))
         for i in np.flatnonzero(news).tolist():
             lane = self.lanes[rows[i]]
             if lane is None:
@@ -337,7 +337,7 @@ class Lane:
         table.stop.cells[row] = min(
             session.due_pos - 1, end + room, ring.room_end, end + seat.ahead_at - seat.next_sample
         )
-        table.wants.cells[row] = session.wants_voiced
+        table.wants.cells[row] = session.voiced_at
 
     def news(self, change: bool | None) -> None:
         """Its gate opened (True) or shut (False), or a voiced frame counts (None): the session hears of it."""

@@ -87,8 +87,10 @@ class Listening:
         end = self.vad.to_ear(pos)
         self.vad_pos = end
         change = self.gate.frame(end, voiced)
-        if change is None and not (voiced and self.law.resume_pending):
-            return False
+        if change is None:
+            due_s = self.law.voiced_due_s if voiced else None
+            if due_s is None or end < due_s * self.ear.rate_hz:
+                return False
         self.verdict(end, change)
         return True
 

@@ -13,6 +13,7 @@ Clocks   media position (`ear.at_s`) for the law; session time (the loop's, or t
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -104,10 +105,12 @@ class VoiceSession:
         self.closed = self.opened = False
         self.attached = True
         self.wake_s = self._duties_s = 0.0
+        self.patience_s = 0.0
+        """A caller is held for mute so much later: its host was kept from reading."""
         self.due_pos = 0
         """Media position, in samples of the ear, at which the law wants to be asked again."""
-        self.wants_voiced = False
-        """Each voiced frame counts: a held reply waits to be confirmed dead."""
+        self.voiced_at = _NEVER
+        """A voiced frame that ends here or later counts: a held reply waits to be confirmed dead."""
         self._outlet, self._clock, self._trace, self._observer = outlet, clock, trace, observer
         self._started_s = clock()
         self._capabilities, self._connector = capabilities, connector
@@ -294,7 +297,8 @@ class VoiceSession:
 
     def _is_mute(self, now_s: float) -> bool:
         ear = self.ear
-        return self._may_conceal and (ear.concealing or now_s - ear.last_s >= CONCEAL_AFTER_S - 1e-6)
+        after_s = CONCEAL_AFTER_S + self.patience_s - 1e-6
+        return self._may_conceal and (ear.concealing or now_s - ear.last_s >= after_s)
 
     def detach(self) -> None:
         """The caller's connection broke: the reply stops where it is until somebody comes back."""
@@ -401,7 +405,8 @@ class VoiceSession:
         if self._input_end_at_s is not None:
             due_s = self._input_end_at_s if due_s is None else min(due_s, self._input_end_at_s)
         self.due_pos = _NEVER if due_s is None else int(due_s * self.ear.rate_hz)
-        self.wants_voiced = self.law.resume_pending
+        voiced_s = self.law.voiced_due_s
+        self.voiced_at = _NEVER if voiced_s is None else math.ceil(voiced_s * self.ear.rate_hz)
 
     def _advance(self) -> None:
         at_s = self.ear.at_s

@@ -47,6 +47,7 @@ from router.plan import Candidate
 __all__ = ["SessionHost", "SessionHostStatistics"]
 
 _TICK_S = FRAME_MS / 1000
+_STALL_FADES = 0.9  # a tick: what waited in the sockets meanwhile is read in a fraction of the time that it waited
 _STOP_S = 3.0
 _SPENT_MAX = 20_000
 _RECORDS_MAX = 1_000
@@ -103,6 +104,8 @@ class SessionHost:
         self._server: LinkServer | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._lag = LagMonitor(_TICK_S)
+        self._stalled_s = 0.0
+        """How long this process has lately been kept from reading: nobody is mute who was not listened to."""
         self._records: asyncio.Queue[bytes] = asyncio.Queue(_RECORDS_MAX)
         self._key = b""
         self._door: RouterDoor
@@ -171,12 +174,15 @@ class SessionHost:
         loop = asyncio.get_running_loop()
         now_s = loop.time()
         self._lag.tick(now_s)
+        self._stalled_s = max(now_s - self._tick_at_s, self._stalled_s * _STALL_FADES)
         self._door.tick(now_s)
-        for lane in self.lanes.mute(now_s):
+        for lane in self.lanes.mute(now_s - self._stalled_s):
+            lane.seat.session.patience_s = self._stalled_s
             self.guard(lane.seat, lane.seat.session.tick)
         due_s = now_s + 1e-6
         for seat in tuple(self._seats.values()):
             if seat.session.wake_s <= due_s:
+                seat.session.patience_s = self._stalled_s
                 self.guard(seat, seat.session.tick)
         # from the grid, not from now: a late tick is not added to the next
         self._tick_at_s = max(self._tick_at_s + _TICK_S, now_s)

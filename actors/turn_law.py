@@ -263,13 +263,15 @@ class TurnLaw:
         return self._turn is not None and bool(self._turn.text)
 
     @property
-    def resume_pending(self) -> bool:
-        """A reply is held while the caller speaks: `voiced` is wanted for each voiced frame."""
-        return self.reply is ReplyState.HELD
+    def voiced_due_s(self) -> float | None:
+        """A reply is held while the caller speaks: a voiced frame that ends here or later is wanted with `voiced`."""
+        if self.reply is not ReplyState.HELD or self.caller is not CallerState.SPEAKING:
+            return None
+        # positions are sums of frames of 20 ms: half a millisecond is no speech
+        return self._speech_s + self._s.barge_in.min_speech_s - 0.0005
 
     def voiced(self, last_voiced_s: float) -> list[Order]:
         """While a reply is held: the caller has been voiced up to here. Long enough, and it is a barge-in."""
-        # positions are sums of frames of 20 ms: half a millisecond is no speech
         enough = last_voiced_s - self._speech_s >= self._s.barge_in.min_speech_s - 0.0005
         if enough and self.reply is ReplyState.HELD and self.caller is CallerState.SPEAKING:
             self._interrupt()

@@ -185,7 +185,7 @@ class LocalRealtimeStream:
             self._obey(self._law.speech_started(self._at_s, self._gate.began / RATE_HZ, heard_ms))
         elif change is False:
             self._obey(self._law.speech_stopped(self._at_s, self._gate.last_voiced / RATE_HZ))
-        elif voiced and self._law.resume_pending:
+        elif voiced and self._law.voiced_due_s is not None:
             self._obey(self._law.voiced(self._pos / RATE_HZ))
         self._played_out()
         due_s = self._law.due_s
