@@ -1,6 +1,6 @@
 """How long one routing decision takes, by the size of the table.
 
-    python benchmarks/choose.py [--json] [--sizes 10,1000,100000] [--seed 7]
+    python benchmarks/choose.py [--sizes 10,1000,100000] [--seed 7] [--json] [--plot FILE]
 
 Each table has, for every tenant, one route by region and feature, one by bucket with a split of two voices and a
 greeting with a name, and one for the rest; on top, one route in a hundred is for tenants by prefix and one in two
@@ -12,16 +12,17 @@ from __future__ import annotations
 
 import argparse
 import gc
-import json
-import platform
 import random
 import statistics
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks import measure  # after the path is set
 from router.choose import choose
 from router.context import RouteContext
 from router.plan import RoutePlan
@@ -96,7 +97,7 @@ def contexts(n: int, tenants: int, rng: random.Random) -> list[RouteContext]:
     return made
 
 
-def measure(n_routes: int, n_calls: int, seed: int) -> dict[str, float]:
+def timed(n_routes: int, n_calls: int, seed: int) -> dict[str, float]:
     rng = random.Random(seed)
     table, tenants = table_of(n_routes)
     calls = contexts(n_calls, tenants, rng)
@@ -125,21 +126,26 @@ def measure(n_routes: int, n_calls: int, seed: int) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Time of one routing decision.")
-    parser.add_argument("--json", action="store_true", help="one line of JSON")
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--sizes", default="10,1000,100000")
     parser.add_argument("--calls", type=int, default=50_000)
     parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--plot")
     args = parser.parse_args()
-    rows = [measure(int(size), args.calls, args.seed) for size in args.sizes.split(",")]
-    machine = f"Python {platform.python_version()}, {platform.machine()}"
-    if args.json:
-        print(json.dumps({"what": "choose", "machine": machine, "seed": args.seed, "rows": rows}))
-        return
-    print(f"choose(): {machine}, seed {args.seed}")
-    print(f"{'routes':>8} {'n':>8} {'p50 us':>8} {'p95 us':>8} {'p99 us':>8} {'mean us':>8}")
-    for row in rows:
-        print("{routes:>8} {n:>8} {p50_us:>8} {p95_us:>8} {p99_us:>8} {mean_us:>8}".format(**row))
+    rows = [timed(int(size), args.calls, args.seed) for size in args.sizes.split(",")]
+    result = {"benchmark": "choose", "machine": measure.machine(), "seed": args.seed, "rows": rows}
+    measure.print_result(result, as_json=args.json, human=human)
+    if args.plot:
+        from benchmarks.plot import draw
+
+        lines = {key: [(row["routes"], row[f"{key}_us"]) for row in rows] for key in ("p50", "p95", "p99", "mean")}
+        draw(args.plot, ("choose(), by the size of the table", "routes", "us", lines, True))
+
+
+def human(result: Mapping[str, Any]) -> str:
+    columns = ["routes", "n", "p50_us", "p95_us", "p99_us", "mean_us"]
+    return f"{measure.table(result['rows'], columns)}\nseed {result['seed']}; machine {result['machine']}"
 
 
 if __name__ == "__main__":

@@ -1,13 +1,18 @@
 """Ours and both peers in one run, interleaved, same WAV: cores per session, and lateness until each falls behind.
 
-    make bench-peers                                         builds the peers' environments under .bench/
-    python benchmarks/compare.py [--seconds 10] [--rounds 1] [--ours 10,100,300,1000] [--livekit 10,40,80]
-                                 [--pipecat 20,40,60] [--wav FILE] [--json] [--plot FILE]
+    make bench-peers                                         builds the peers' environments under .bench/, then this
+    python benchmarks/compare.py [--seconds 30] [--warm-s 5] [--runs 5] [--ours 10,40,100,300,1000]
+                                 [--livekit 10,40,80] [--pipecat 10,20,40,60] [--find] [--peers FOLDER]
+                                 [--wav FILE] [--json] [--plot FILE]
 
 A round runs every system once at every number of sessions, the systems taking turns, so that what else the machine
-does falls on all of them; the table gives medians over the rounds. A peer runs all its sessions in one process, which
-is kinder than the process per call that LiveKit gives. Peers have no gateway: their frames are made where they are
-used. Ours are made in another process and cross two links, and its own CPU and Ray's stand in columns of their own.
+does falls on all of them; the table gives medians over the rounds. `--find`: then each system is tried with more and
+more sessions, and between, until it is known within a tenth how many it does not keep up with; once each.
+
+A peer runs all its sessions in one process, which is kinder than the process per call that LiveKit gives. Peers have no
+gateway: their frames are made where they are used. Ours are made in another process and cross two links: its CPU, that
+of Ray and that of the benchmark itself are in `all_cores`, and not in `cores` and `cpu_per_session`. `waited` is the
+share of the time that threads of the system wanted a core and had none, start and end included.
 """
 
 from __future__ import annotations
@@ -28,22 +33,26 @@ from benchmarks import measure  # after the path is set
 from benchmarks.rig import ROOT, default_wav
 
 PEERS = {"livekit": ("lk", "peer_livekit.py"), "pipecat": ("pc", "peer_pipecat.py")}
-KEYS = ("cpu_per_session", "late_p50_ms", "late_p99_ms", "turn_p50_ms", "turn_p99_ms", "rss_mb", "cores")
-_TIMEOUT_S = 170
+KEYS = ("cpu_per_session", "late_p50_ms", "late_p99_ms", "turn_p50_ms", "turn_p99_ms", "rss_mb", "cores", "all_cores")
+_TIMEOUT_S = 140
+"""For a run to start and end, besides the time that it counts."""
+_FIND_MAX = 8
+"""Runs of one system's search."""
 
 
 def once(system: str, sessions: int, args: argparse.Namespace) -> dict[str, Any]:
     """One run of one system; what it printed, with `failed` where it did not."""
     if system == "patchbay":
         command = [sys.executable, str(ROOT / "benchmarks/density.py"), "--json", "--sessions", str(sessions),
-                   "--seconds", str(args.seconds), "--wav", args.wav]  # fmt: skip
+                   "--seconds", str(args.seconds), "--warm-s", str(args.warm_s), "--wav", args.wav]  # fmt: skip
     else:
         folder, harness = PEERS[system]
-        python = ROOT / ".bench" / folder / "bin" / "python"
+        python = Path(args.peers) / folder / "bin" / "python"
         if not python.exists():
-            return {"peer": system, "sessions": sessions, "failed": "no environment: make bench-peers"}
-        command = [str(python), str(ROOT / "benchmarks/peers" / harness), args.wav, str(sessions), str(args.seconds)]
-    out, errors, waited = watched(command)
+            return {"peer": system, "sessions": sessions, "failed": f"no {python}: make bench-peers"}
+        command = [str(python), str(ROOT / "benchmarks/peers" / harness), args.wav, str(sessions), str(args.seconds),
+                   str(args.warm_s)]  # fmt: skip
+    out, errors, waited = watched(command, _TIMEOUT_S + args.warm_s + args.seconds)
     lines = [line for line in out.splitlines() if line.startswith("{")]
     if not lines:
         return {"peer": system, "sessions": sessions, "failed": (errors.strip().splitlines() or ["no output"])[-1]}
@@ -61,18 +70,49 @@ def medians(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
         for key in (*KEYS, "frames", "expected", "waited", "load_1m"):
             values = [r[key] for r in good if r.get(key) is not None]
             row[key] = statistics.median(values) if values else None
-        row["behind"] = not good or any(is_behind(r) for r in good)
+        row["behind"] = 2 * sum(is_behind(r) for r in mine) > len(mine)
         rows.append(row)
     return rows
 
 
 def is_behind(run: Mapping[str, Any]) -> bool:
-    """It did not keep up with the speed of speech: frames are missing or a second late, or callers seemed mute."""
+    """It did not keep up with the speed of speech: frames are missing or a second late, or callers seemed mute. One
+    that gave no result, because it was not done in time or ended otherwise, did not either."""
+    if "cpu_per_session" not in run:
+        return True
     late_ms = run.get("late_p99_ms") or 0
     return run["frames"] < 0.98 * run["expected"] or late_ms > 1000 or not run.get("late_valid", True)
 
 
-def watched(command: list[str]) -> tuple[str, str, float]:
+def next_size(tried: Mapping[int, bool]) -> int | None:
+    """How many sessions to try next, by whether a system fell behind at those tried; None: it is known well enough.
+
+    Half as many again until it falls behind, then the middle, until no more than a tenth lies between.
+
+    >>> next_size({40: False, 80: False}), next_size({80: False, 120: True}), next_size({100: False, 110: True})
+    (120, 100, None)
+    """
+    fell = min((n for n, behind in tried.items() if behind), default=None)
+    held = max((n for n, behind in tried.items() if not behind and (fell is None or n < fell)), default=0)
+    if fell is None:
+        return held + -(-held // 2)
+    if fell - held <= max(1, fell // 10):
+        return None
+    return (held + fell) // 2
+
+
+def find(system: str, rows: list[dict[str, Any]], args: argparse.Namespace) -> list[dict[str, Any]]:
+    """The runs that it took to know how many sessions this system does not keep up with."""
+    tried = {row["sessions"]: row["behind"] for row in rows if row["peer"] == system}
+    runs: list[dict[str, Any]] = []
+    while tried and len(runs) < _FIND_MAX and (sessions := next_size(tried)):
+        runs.append(once(system, sessions, args))
+        tried[sessions] = is_behind(runs[-1])
+        told(runs[-1])
+    return runs
+
+
+def watched(command: list[str], timeout_s: float) -> tuple[str, str, float]:
     """Run it; (output, errors, share of the time that its processes' threads wanted a core and had none)."""
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     began_s, waits_ns = time.monotonic(), {}
@@ -83,7 +123,7 @@ def watched(command: list[str]) -> tuple[str, str, float]:
         except subprocess.TimeoutExpired:
             pids = [process.pid, *measure.descendants(process.pid)]
             waits_ns |= {pid: found.wait_ns for pid, found in measure.read({"": pids})[""].items()}
-            if time.monotonic() - began_s > _TIMEOUT_S:
+            if time.monotonic() - began_s > timeout_s:
                 process.kill()
 
 
@@ -92,7 +132,24 @@ def human(result: Mapping[str, Any]) -> str:
     failed = [
         f"{r['peer']} at {r['sessions']}: {r['failed']}" for r in result["runs"] if isinstance(r.get("failed"), str)
     ]
-    return "\n".join([measure.table(result["rows"], columns), *failed])
+    ends = [f"{system} keeps up with {n['holds']}, not with {n['behind']}" for system, n in result["limits"].items()]
+    return "\n".join([measure.table(result["rows"], columns), *ends, *failed])
+
+
+def limits(rows: list[dict[str, Any]]) -> dict[str, dict[str, int | None]]:
+    """Per system: the most sessions that it kept up with below the fewest that it did not."""
+    found: dict[str, dict[str, int | None]] = {}
+    for system in dict.fromkeys(row["peer"] for row in rows):
+        mine = {row["sessions"]: row["behind"] for row in rows if row["peer"] == system}
+        fell = min((n for n, behind in mine.items() if behind), default=None)
+        held = max((n for n, behind in mine.items() if not behind and (fell is None or n < fell)), default=None)
+        found[system] = {"holds": held, "behind": fell}
+    return found
+
+
+def told(run: Mapping[str, Any]) -> None:
+    """At once, to standard error: what was measured is not lost with what follows."""
+    print(json.dumps({k: v for k, v in run.items() if k != "by_class"}), file=sys.stderr, flush=True)
 
 
 def plot(path: str, rows: list[dict[str, Any]]) -> None:
@@ -114,11 +171,14 @@ def plot(path: str, rows: list[dict[str, Any]]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--seconds", type=float, default=10.0)
-    parser.add_argument("--rounds", type=int, default=1)
-    parser.add_argument("--ours", default="10,100,300,1000")
+    parser.add_argument("--seconds", type=float, default=30.0)
+    parser.add_argument("--warm-s", type=float, default=5.0)
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--ours", default="10,40,100,300,1000")
     parser.add_argument("--livekit", default="10,40,80")
-    parser.add_argument("--pipecat", default="20,40,60")
+    parser.add_argument("--pipecat", default="10,20,40,60")
+    parser.add_argument("--find", action="store_true", help="go on until each falls behind")
+    parser.add_argument("--peers", default=str(ROOT / ".bench"), help="where the peers' environments are, lk and pc")
     parser.add_argument("--wav", default=default_wav())
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--plot")
@@ -126,14 +186,20 @@ def main() -> None:
     wanted = {"patchbay": args.ours, "livekit": args.livekit, "pipecat": args.pipecat}
     sizes = {name: [int(n) for n in text.split(",") if n] for name, text in wanted.items()}
     runs = []
-    for _ in range(args.rounds):
+    for _ in range(args.runs):
         for step in range(max(len(some) for some in sizes.values())):
             for system, some in sizes.items():
                 if step < len(some):
                     runs.append(once(system, some[step], args))
-                    print(json.dumps({k: v for k, v in runs[-1].items() if k != "by_class"}), file=sys.stderr)
+                    told(runs[-1])
+    if args.find:
+        rows = medians(runs)
+        for system in sizes:
+            runs += find(system, rows, args)
+    rows = sorted(medians(runs), key=lambda row: (list(sizes).index(row["peer"]), row["sessions"]))
     result = {"benchmark": "compare", "machine": measure.machine(), "wav": Path(args.wav).name,
-              "seconds": args.seconds, "rows": medians(runs), "runs": runs}  # fmt: skip
+              "seconds": args.seconds, "warm_s": args.warm_s, "rows": rows, "limits": limits(rows),
+              "runs": runs}  # fmt: skip
     measure.print_result(result, as_json=args.json, human=human)
     if args.plot:
         plot(args.plot, result["rows"])

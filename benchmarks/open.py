@@ -1,19 +1,24 @@
 """What `open()` costs on a warm cluster: latency with 1, 10 and 100 openers at once, and with 100 a second arriving.
 
-    python benchmarks/open.py [--opens 300] [--isolation packed] [--json] [--plot FILE]
+    python benchmarks/open.py [--opens 1000] [--runs 3] [--isolation packed dedicated] [--json] [--plot FILE]
 
-An open is counted from the call of `router.open.remote` to the handle in the caller's hands; every session that was
-opened is closed again through the router between the measurements, so that the books stay as small as they began.
-With `--isolation dedicated` each session takes an empty host for itself: there are only the warm ones to give, and an
-open past them waits for a process to start, so few are asked for.
+An open is counted from the call of `router.open.remote` to the handle in the caller's hands. The table has medians over
+the runs, which take turns on one cluster whose actors are warm.
+
+packed      sessions stay until the row is done, then the router takes them back: the books are as small as they were
+dedicated   each takes an empty host for itself, of which there are `--hosts`; the opener has it taken back at once and
+            asks again, so with more openers than hosts an open waits for a host; a process for each of a hundred
+            has no place on this machine
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import statistics
 import sys
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -24,13 +29,15 @@ from benchmarks import measure  # after the path is set
 from benchmarks.rig import Rig
 
 _PER_S = 100
+OPENERS = (1, 10, 100)
+_HOSTS_S = 60.0
 
 
 class Opener:
     """Opens sessions, keeps how long each took, closes them again."""
 
-    def __init__(self, router: Any) -> None:
-        self._router = router
+    def __init__(self, router: Any, *, keep: bool) -> None:
+        self._router, self._keep = router, keep
         self._next = 0
         self._open: list[str] = []
         self.refused: dict[str, int] = {}
@@ -46,8 +53,12 @@ class Opener:
             name = getattr(error, "kind", type(error).__name__)
             self.refused[name] = self.refused.get(name, 0) + 1
             return None
-        self._open.append(session_id)
-        return (time.perf_counter() - began_s) * 1000
+        took_ms = (time.perf_counter() - began_s) * 1000
+        if self._keep:
+            self._open.append(session_id)
+        else:
+            await self._router.close.remote(session_id)
+        return took_ms
 
     async def close_all(self) -> None:
         some, self._open = self._open, []
@@ -90,26 +101,70 @@ async def measured(opener: Opener, how: str, openers: int, work: Callable[[], Aw
     }  # fmt: skip
 
 
-async def run(router: Any, opens: int, dedicated: bool) -> list[dict[str, Any]]:
-    opener = Opener(router)
-    await at_once(opener, 1, 1 if dedicated else 20)  # warm-up
+async def run(router: Any, args: argparse.Namespace, isolation: str) -> list[dict[str, Any]]:
+    """All rows of one cluster, `args.runs` times."""
+    packed = isolation == "packed"
+    opener = Opener(router, keep=packed)
+    opens = args.opens if packed else args.opens // 4
+    await at_once(opener, 1, 20)  # warm-up
     await opener.close_all()
-    rows = [
-        await measured(opener, "at once", n, lambda n=n: at_once(opener, n, n if dedicated else max(opens, n)))
-        for n in ((1, 4) if dedicated else (1, 10, 100))
-    ]
-    if not dedicated:
+    if not packed:
+        await empty_hosts(router, args.hosts)
+    rows = []
+    for _ in range(args.runs):
+        for n in OPENERS:
+            rows.append(await measured(opener, "at once", n, lambda n=n: at_once(opener, n, max(opens, n))))
         rows.append(await measured(opener, f"{_PER_S}/s arriving", 0, lambda: arriving(opener, _PER_S, opens)))
-    return rows
+    return [{"isolation": isolation, **row} for row in rows]
+
+
+async def empty_hosts(router: Any, wanted: int) -> None:
+    """Wait until so many hosts are there."""
+    async with asyncio.timeout(_HOSTS_S):
+        while True:
+            pools = await router.pools.remote()
+            if sum(len(pool["actors"]) for pool in pools if pool["stage"] == "host") >= wanted:
+                return
+            await asyncio.sleep(0.5)
+
+
+def medians(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One row for each way of asking: opens and refusals of all runs together, medians of the rest."""
+    found = []
+    for key in dict.fromkeys((r["isolation"], r["how"], r["openers"]) for r in rows):
+        mine = [r for r in rows if (r["isolation"], r["how"], r["openers"]) == key]
+        refused: Counter[str] = Counter()
+        for row in mine:
+            refused.update(row["refused"])
+        middle: dict[str, Any] = {}
+        for name in ("per_s", "p50_ms", "p99_ms", "max_ms", "load_1m"):
+            values = [r[name] for r in mine if r[name] is not None]
+            middle[name] = statistics.median(values) if values else None
+        found.append({
+            "isolation": key[0], "how": key[1], "openers": key[2], "runs": len(mine),
+            "opens": sum(r["opens"] for r in mine), "refused": dict(refused), **middle,
+        })  # fmt: skip
+    return found
 
 
 def human(result: Mapping[str, Any]) -> str:
-    columns = ["how", "openers", "opens", "refused", "per_s", "p50_ms", "p99_ms", "max_ms", "load_1m"]
-    lines = [
-        measure.table(result["rows"], columns),
-        f"{result['isolation']}; machine {result['machine']}; CPU per open:",
+    columns = [
+        "isolation",
+        "how",
+        "openers",
+        "runs",
+        "opens",
+        "refused",
+        "per_s",
+        "p50_ms",
+        "p99_ms",
+        "max_ms",
+        "load_1m",
     ]
-    return "\n".join([*lines, str(result["us_per_open"])])
+    return "\n".join([
+        measure.table(result["rows"], columns),
+        f"CPU per open, us: {result['us_per_open']}; hosts {result['hosts']}; machine {result['machine']}",
+    ])  # fmt: skip
 
 
 def _round(value: float | None) -> float | None:
@@ -118,28 +173,38 @@ def _round(value: float | None) -> float | None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--opens", type=int, default=300)
-    parser.add_argument("--isolation", choices=("packed", "dedicated"), default="packed")
+    parser.add_argument("--opens", type=int, default=1000, help="of each row and run; a quarter of it dedicated")
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--isolation", nargs="+", choices=("packed", "dedicated"), default=["packed", "dedicated"])
+    parser.add_argument("--hosts", type=int, default=4, help="empty ones that dedicated sessions find")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--plot")
     args = parser.parse_args()
-    load = measure.machine()
-    with Rig(max(1000, args.opens), isolation=args.isolation) as rig:
-        before = measure.read(rig.pids())
-        rows = asyncio.run(run(rig.router, args.opens, args.isolation == "dedicated"))
-        used = measure.usage(before, measure.read(rig.pids()))
-    n = max(1, sum(row["opens"] for row in rows))
-    result = {
-        "benchmark": "open", "isolation": args.isolation, "rows": rows, "machine": load,
-        "us_per_open": {k: round(u.cpu_s * 1e6 / n) for k, u in used.items()},
-    }  # fmt: skip
+    result: dict[str, Any] = {"benchmark": "open", "machine": measure.machine(), "us_per_open": {}, "hosts": {}}
+    rows = []
+    for isolation in args.isolation:
+        with Rig(max(1000, 2 * args.opens), isolation=isolation, warm=args.hosts) as rig:
+            before = measure.read(rig.pids())
+            rows += asyncio.run(run(rig.router, args, isolation))
+            used = measure.usage(before, measure.read(rig.pids()))
+            n = max(1, sum(row["opens"] for row in rows if row["isolation"] == isolation))
+            result["us_per_open"][isolation] = {k: round(u.cpu_s * 1e6 / n) for k, u in used.items()}
+            result["hosts"][isolation] = len(rig.pids()["host"])
+    result["rows"] = medians(rows)
     measure.print_result(result, as_json=args.json, human=human)
     if args.plot:
-        from benchmarks.plot import draw
+        plot(args.plot, result["rows"])
 
-        points = [r for r in rows if r["openers"]]
-        lines = {key: [(r["openers"], r[key]) for r in points if r[key]] for key in ("p50_ms", "p99_ms")}
-        draw(args.plot, ("open(), by how many ask at once", "openers", "ms", lines, True))
+
+def plot(path: str, rows: list[dict[str, Any]]) -> None:
+    from benchmarks.plot import draw
+
+    lines: dict[str, list[tuple[float, float]]] = {}
+    for row in rows:
+        for key in ("p50_ms", "p99_ms"):
+            if row["openers"] and row[key] is not None:
+                lines.setdefault(f"{row['isolation']} {key[:3]}", []).append((row["openers"], row[key]))
+    draw(path, ("open(), by how many ask at once", "openers", "ms", lines, True))
 
 
 if __name__ == "__main__":

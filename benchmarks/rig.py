@@ -51,6 +51,7 @@ def config_of(
     providers: str = "",
     max_sessions: int | None = None,
     placement: str = "inline",
+    warm: int = 1,
 ) -> str:
     """webrtc and heuristic as they ship, in the host or in an actor each (`placement`); the rest stubs, endpointing 0,
     one actor of each."""
@@ -62,18 +63,19 @@ def config_of(
     if placement == "actor":
         judges = f"placement: actor, capacity: {{streams_per_actor: {max(sessions, 1)}}}"
     capacity = f"capacity: {{streams_per_actor: {max(sessions, 1)}}}"
+    answers = json.dumps({"says": ["This is the answer."], "streams_per_actor": max(sessions, 1)})
     return f"""\
 schema: 1
 providers:
   vad: {{stage: vad, type: webrtc, {judges}}}
   turn: {{stage: turn, type: heuristic, {judges}}}
   ears: {{stage: stt, type: "benchmarks.stubs:Stt", options: {options}, {capacity}}}
-  answer: {{stage: agent, type: fake-agent, options: {{says: ["This is the answer."]}}, {capacity}}}
+  answer: {{stage: agent, type: fake-agent, options: {answers}, {capacity}}}
   voice: {{stage: tts, type: "benchmarks.stubs:Tts", {capacity}}}
 {providers}
 pools:
   default: {{min: 0, max: 1}}
-hosts: {{max_sessions: {full}, warm: 1}}
+hosts: {{max_sessions: {full}, warm: {warm}}}
 session:
   endpointing: {{min_s: 0, max_s: 0}}
 default:
@@ -83,7 +85,8 @@ default:
 
 
 class Rig:
-    """See the module. `tick_ms`, `links`: of the sender. `sessions`: ever; `capacity`: at once, where that is less."""
+    """See the module. `tick_ms`, `links`: of the sender. `sessions`: ever; `capacity`: at once, where that is less.
+    `warm`: empty hosts that are kept once a session wanted one for itself."""
 
     def __init__(
         self,
@@ -100,6 +103,7 @@ class Rig:
         max_sessions: int | None = None,
         capacity: int | None = None,
         placement: str = "inline",
+        warm: int = 1,
         progress: Callable[[str], None] = lambda text: print(text, file=sys.stderr, flush=True),
     ) -> None:
         self.sessions, self.progress = sessions, progress
@@ -116,6 +120,7 @@ class Rig:
             providers=providers,
             max_sessions=max_sessions,
             placement=placement,
+            warm=warm,
         )
         self._sender_args = ["--wav", wav or default_wav(), "--tick-ms", str(tick_ms), "--links", str(links)]
         self.sender: subprocess.Popen[bytes] | None = None

@@ -33,6 +33,7 @@ from benchmarks.board import Board
 __all__ = ["Stt", "SttOptions", "Tts", "TtsOptions", "session_number"]
 
 _RATE_HZ = 16_000
+_STREAMS = 10_000
 _STOPPED_S = 600.0
 _TEXT = "hello there."
 
@@ -115,7 +116,7 @@ class Stt(_Base):
     @classmethod
     def capabilities(cls, options: Mapping[str, Any]) -> SttCapabilities:
         SttOptions.model_validate(dict(options))
-        return SttCapabilities(rates_hz=(_RATE_HZ,), streams_per_actor=1000, silence_bound_s=3.0, partials=True)
+        return SttCapabilities(rates_hz=(_RATE_HZ,), streams_per_actor=_STREAMS, silence_bound_s=3.0, partials=True)
 
     def __init__(self, options: Mapping[str, Any], secret: object = None, endpoint: str | None = None) -> None:
         super().__init__(options, secret, endpoint)
@@ -164,7 +165,7 @@ class Tts(_Base):
     @classmethod
     def capabilities(cls, options: Mapping[str, Any]) -> TtsCapabilities:
         TtsOptions.model_validate(dict(options))
-        return TtsCapabilities(rates_hz=(_RATE_HZ,), streams_per_actor=1000)
+        return TtsCapabilities(rates_hz=(_RATE_HZ,), streams_per_actor=_STREAMS)
 
     async def open(self, spec: StreamSpec, emit: Emit) -> TtsStream:
         return TtsStream(emit, bytes(round(self.options.seconds * _RATE_HZ) * 2))

@@ -1,10 +1,10 @@
 # ruff: noqa
 # fmt: off
 # A harness and not part of Patchbay: what a peer does with the same load, run by benchmarks/compare.py in an environment
-# of its own (`make bench-peers`). Its text is kept as it was when the figures were first taken, so that they compare.
+# of its own (`make bench-peers`). But for the warm-up its text is as it was when the figures were first taken.
 """Sessions one process of LiveKit Agents holds in real time: webrtcvad, stub STT/LLM/TTS, 20 ms frames.
 
-usage: peer_livekit.py WAV SESSIONS SECONDS      (one process for all: kinder than its process per job)
+usage: peer_livekit.py WAV SESSIONS SECONDS [WARM_S]      (one process for all: kinder than its process per job)
 """
 import asyncio, json, os, sys, time, wave, logging
 logging.disable(logging.CRITICAL)
@@ -89,9 +89,9 @@ class Out(io.AudioOutput):
     def clear_buffer(self):
         if self.n: self.on_playback_finished(playback_position=self.n, interrupted=True); self.n = 0.
 
-async def main(path, n, secs):
+async def main(path, n, secs, warm=0.0):
     w = wave.open(path); pcm = w.readframes(w.getnframes()); chunks = [pcm[i:i+640] for i in range(0, len(pcm) - 639, 640)]
-    ticks = int(secs * 50); start = [float("inf")]
+    ticks = int((warm + secs) * 50); start = [float("inf")]
     ss = []
     for k in range(n):
         s_, v_ = S(), V()
@@ -107,13 +107,13 @@ async def main(path, n, secs):
     for a, i in ss:
         a.input.audio = i
         await a.start(Agent(instructions="x"), record=False)
-    await asyncio.sleep(max(0, start[0] - time.perf_counter()))
+    await asyncio.sleep(max(0, start[0] + warm - time.perf_counter()))
     late.clear(); turns.clear(); c0, t0 = cpu(), time.perf_counter()
     await asyncio.sleep(secs + .5)
     c = cpu() - c0; late.sort(); turns.sort()
     q = lambda a, p: round(a[min(len(a) - 1, int(len(a) * p))] * 1e3, 2) if a else None
     rss = int(open("/proc/self/statm").read().split()[1]) * 4 // 1024
-    print(json.dumps(dict(peer="livekit", sessions=n, cpu_per_session=round(c / n / secs, 5), frames=len(late), expected=n * ticks, late_p50_ms=q(late, .5), late_p99_ms=q(late, .99),
+    print(json.dumps(dict(peer="livekit", sessions=n, cpu_per_session=round(c / n / secs, 5), frames=len(late), expected=n * int(secs * 50), late_p50_ms=q(late, .5), late_p99_ms=q(late, .99),
           turns=len(turns), turn_p50_ms=q(turns, .5), turn_p99_ms=q(turns, .99), rss_mb=rss, cores=round(c / (time.perf_counter() - t0), 2))), flush=True)
     os._exit(0)
-asyncio.run(main(sys.argv[1], int(sys.argv[2]), float(sys.argv[3])))
+asyncio.run(main(sys.argv[1], int(sys.argv[2]), float(sys.argv[3]), *map(float, sys.argv[4:5])))

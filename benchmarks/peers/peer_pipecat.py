@@ -1,10 +1,10 @@
 # ruff: noqa
 # fmt: off
 # A harness and not part of Patchbay: what a peer does with the same load, run by benchmarks/compare.py in an environment
-# of its own (`make bench-peers`). Its text is kept as it was when the figures were first taken, so that they compare.
+# of its own (`make bench-peers`). But for the warm-up its text is as it was when the figures were first taken.
 """Sessions one process of Pipecat holds in real time: webrtcvad, stub STT/LLM/TTS, 20 ms frames.
 
-usage: peer_pipecat.py WAV SESSIONS SECONDS
+usage: peer_pipecat.py WAV SESSIONS SECONDS [WARM_S]
 Prints one JSON line: cpu seconds per session-second, lateness of a frame at the STT stage, turns.
 """
 import asyncio, json, os, sys, time, wave
@@ -64,7 +64,7 @@ class Sink(FrameProcessor):
         if isinstance(frame, TTSAudioRawFrame) and frame.t0: turns.append(time.perf_counter() - frame.t0)
         elif not isinstance(frame, InputAudioRawFrame): await self.push_frame(frame, d)
 
-async def main(path, n, secs):
+async def main(path, n, secs, warm=0.0):
     w = wave.open(path); pcm = w.readframes(w.getnframes()); chunks = [pcm[i:i+640] for i in range(0, len(pcm) - 639, 640)]
     runner = WorkerRunner(handle_sigint=False)
     ws = []
@@ -76,7 +76,7 @@ async def main(path, n, secs):
     await asyncio.sleep(2 + n * 0.02)
     late.clear(); turns.clear()
     c0, t0 = cpu(), time.perf_counter()
-    ticks = int(secs * 50)
+    ticks = int((warm + secs) * 50)
     async def feed(k, x):
         off = k * 0.02 / n
         for i in range(ticks):
@@ -85,13 +85,17 @@ async def main(path, n, secs):
             if d > 0: await asyncio.sleep(d)
             f = InputAudioRawFrame(chunks[(i + k * 7) % len(chunks)], 16000, 1); f.due = due
             await x.queue_frame(f)
-    await asyncio.gather(*(feed(k, x) for k, x in enumerate(ws)))
+    feeds = asyncio.gather(*(feed(k, x) for k, x in enumerate(ws)))
+    await asyncio.sleep(warm)
+    late.clear(); turns.clear()
+    c0, began = cpu(), time.perf_counter()
+    await feeds
     await asyncio.sleep(0.5)
-    el = time.perf_counter() - t0; c = cpu() - c0
+    el = time.perf_counter() - began; c = cpu() - c0
     late.sort(); turns.sort()
     q = lambda a, p: round(a[min(len(a) - 1, int(len(a) * p))] * 1e3, 2) if a else None
     rss = int(open("/proc/self/statm").read().split()[1]) * 4 // 1024
-    print(json.dumps(dict(peer="pipecat", sessions=n, cpu_per_session=round(c / n / secs, 5), frames=len(late), expected=n * ticks,
+    print(json.dumps(dict(peer="pipecat", sessions=n, cpu_per_session=round(c / n / secs, 5), frames=len(late), expected=n * int(secs * 50),
           late_p50_ms=q(late, .5), late_p99_ms=q(late, .99), turns=len(turns), turn_p50_ms=q(turns, .5), turn_p99_ms=q(turns, .99), rss_mb=rss, cores=round(c / el, 2))), flush=True)
     os._exit(0)
-asyncio.run(main(sys.argv[1], int(sys.argv[2]), float(sys.argv[3])))
+asyncio.run(main(sys.argv[1], int(sys.argv[2]), float(sys.argv[3]), *map(float, sys.argv[4:5])))

@@ -6,7 +6,11 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from benchmarks import compare, measure, pressure, soak
+from benchmarks import open as opening
 from benchmarks.board import FRAME_NS, SAMPLE_NS, Board
 from benchmarks.profiles import fold, report
 from benchmarks.rig import config_of
@@ -91,10 +95,47 @@ def test_who_falls_behind_is_said() -> None:
 
 
 def test_rows_are_medians_and_a_run_without_a_result_counts_as_behind() -> None:
-    rows = compare.medians([_run(cpu_per_session=c) for c in (1, 9, 2)] + [{"peer": "q", "sessions": 5, "failed": "x"}])
+    runs = [_run(cpu_per_session=c) for c in (1, 9, 2)]
+    failed = {"peer": "q", "sessions": 5, "failed": "x"}
+    rows = compare.medians(
+        [*runs, failed, failed, _run(peer="q", sessions=5), _run(peer="r", frames=1), _run(peer="r")]
+    )
     assert [(r["peer"], r["runs"], r["cpu_per_session"], r["behind"]) for r in rows] == [
         ("p", 3, 2, False),
-        ("q", 0, None, True),
+        ("q", 1, 0.5, True),
+        ("r", 2, 0.5, False),
+    ]
+
+
+@given(st.integers(1, 5000), st.lists(st.integers(1, 200), min_size=1, max_size=3))
+def test_the_search_ends_and_knows_within_a_tenth_where_a_system_falls_behind(most: int, first: list[int]) -> None:
+    tried = {n: n > most for n in first}
+    for _ in range(40):
+        size = compare.next_size(tried)
+        if size is None:
+            break
+        assert size not in tried
+        tried[size] = size > most
+    rows = [{"peer": "p", "sessions": n, "behind": behind} for n, behind in tried.items()]
+    found = compare.limits(rows)["p"]
+    assert found["behind"] is not None
+    held = found["holds"] or 0
+    assert held <= most < found["behind"]
+    assert found["behind"] - held <= max(1, found["behind"] // 10)
+
+
+def test_a_system_that_fell_behind_once_at_fewer_is_not_said_to_hold_more() -> None:
+    rows = [{"peer": "p", "sessions": n, "behind": n == 40} for n in (10, 40, 80)]
+    assert compare.limits(rows) == {"p": {"holds": 10, "behind": 40}}
+
+
+def test_opens_are_told_as_medians_of_the_runs_and_refusals_of_all_of_them() -> None:
+    row = {"isolation": "packed", "how": "at once", "openers": 10, "opens": 9, "refused": {"capacity": 1},
+           "per_s": 100.0, "p50_ms": 1.0, "p99_ms": 5.0, "max_ms": 9.0, "load_1m": 0.5}  # fmt: skip
+    rows = opening.medians([row, row | {"p99_ms": 50.0}, row | {"p99_ms": 6.0, "refused": {}}, row | {"openers": 1}])
+    assert [(r["openers"], r["runs"], r["opens"], r["refused"], r["p99_ms"]) for r in rows] == [
+        (10, 3, 27, {"capacity": 2}, 6.0),
+        (1, 1, 9, {"capacity": 1}, 5.0),
     ]
 
 
