@@ -36,6 +36,7 @@ __all__ = ["TYPES", "find", "is_known", "missing_from_stream"]
 TYPES: dict[str, str] = {
     "assemblyai": "actors.providers.assemblyai:Provider",
     "azure-stt": "actors.providers.azure_stt:Provider",
+    "azure-tts": "actors.providers.azure_tts:Provider",
     "cartesia-tts": "actors.providers.cartesia_tts:Provider",
     "client": "actors.providers.client:Provider",
     "deepgram": "actors.providers.deepgram:Provider",
@@ -57,6 +58,7 @@ TYPES: dict[str, str] = {
     "openai-realtime": "actors.providers.openai_realtime:Provider",
     "openai-stt": "actors.providers.openai_stt:Provider",
     "openai-transcribe": "actors.providers.openai_transcribe:Provider",
+    "openai-tts": "actors.providers.openai_tts:Provider",
     "pocketsphinx": "actors.providers.pocketsphinx_stt:Provider",
     "script": "actors.providers.script:Provider",
     "silence": "actors.providers.silence:Provider",

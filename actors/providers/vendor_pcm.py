@@ -5,6 +5,7 @@
     FloatSamples(vendor, counts)       32-bit floats; what is no number becomes silence, more than 5 % is a fault
     wav_header(16000, samples=None)    of a file of 16-bit mono; None: a stream, whose length is not known
     check_rate(vendor, "audio/l16;rate=24000", 24000)          another rate than asked for is a fault
+    check_raw(vendor, "audio/pcm", 24000)                      and so is anything that is no raw audio
 
 Audio at another rate would be speech too fast or too slow, half a byte off it would be noise at full volume: both reach
 the caller's ear, so both end the stream instead.
@@ -21,7 +22,7 @@ import numpy as np
 from actors.providers.vendor_counts import VendorCounts
 from actors.providers.vendor_faults import Vendor
 
-__all__ = ["FloatSamples", "WholeSamples", "check_rate", "from_base64", "wav_header"]
+__all__ = ["FloatSamples", "WholeSamples", "check_rate", "check_raw", "from_base64", "wav_header"]
 
 _BAD_SHARE_MAX = 0.05
 _JUDGED_FROM = 400
@@ -102,3 +103,16 @@ def check_rate(vendor: Vendor, content_type: str, rate_hz: int) -> None:
     named = _RATE.search(content_type)
     if named is not None and int(named.group(1)) != rate_hz:
         raise vendor.error("protocol", f"audio at {named.group(1)} Hz, asked for {rate_hz}")
+
+
+_ENCODED = ("mpeg", "mp3", "mp4", "ogg", "opus", "aac", "flac", "webm", "mulaw", "pcmu", "pcma")
+
+
+def check_raw(vendor: Vendor, content_type: str, rate_hz: int) -> None:
+    """Raises ProviderError(protocol) where an answer is no raw 16-bit audio by its own word, or is at another rate.
+    Servers name raw audio in many ways, or not at all."""
+    kind = content_type.partition(";")[0].strip().lower()
+    is_audio = kind.startswith("audio/") or kind in ("", "application/octet-stream", "binary/octet-stream")
+    if not is_audio or any(name in kind for name in _ENCODED):
+        raise vendor.error("protocol", f"raw audio was asked for, and {vendor.text(kind, 60)} came")
+    check_rate(vendor, content_type, rate_hz)

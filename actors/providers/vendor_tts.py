@@ -124,6 +124,7 @@ class Saying:
         self._words = SpokenWords()
         self._whole = WholeSamples(line.counts)
         self._chars = 0
+        self._amounts: dict[str, float] = {}
         self._watch = StallWatch(line.settings.stall_s, self._stalled)
 
     # -- the session's side
@@ -178,6 +179,11 @@ class Saying:
         part.sent = True
         self.sent_chars += chars
         self._watch.owe()
+
+    def used(self, amounts: Mapping[str, float]) -> None:
+        """Amounts that the vendor itself has told, told on with the reply's own."""
+        for name, value in amounts.items():
+            self._amounts[name] = self._amounts.get(name, 0.0) + value
 
     def alive(self) -> None:
         """The vendor works on this reply."""
@@ -250,6 +256,7 @@ class Saying:
 
     def _pop(self) -> None:
         part = self.parts.popleft()
+        self._whole = WholeSamples(self.counts)  # half a sample at its end belongs to nothing
         self._tell(self._words.finish(part.char_to, self.at_ms))
         if part.wanted:
             self._line.say(Flushed(reply=self.reply))
@@ -269,7 +276,7 @@ class Saying:
     def _say_usage(self) -> None:
         if self.sent_chars or self.samples:
             amounts = {"characters": float(self.sent_chars), "audio_s": self.samples / self.rate_hz}
-            self._line.say(Usage(amounts=amounts))
+            self._line.say(Usage(amounts={**amounts, **self._amounts}))
 
     def _stalled(self) -> None:
         self.counts.stalls += 1

@@ -48,6 +48,7 @@ class Orders:
         """Handshakes and requests that were refused as ordered."""
         self.hearing = asyncio.Event()
         self.hearing.set()
+        self._once = False
         self._refusals: list[Refusal] = []
         self._mangle: Mangle | None = None
         self._flow = asyncio.Event()
@@ -77,8 +78,9 @@ class Orders:
     def ignore(self, *types: str) -> None:
         self.ignored.update(types)
 
-    def cut_after(self, messages: int) -> None:
-        self.left = messages
+    def cut_after(self, messages: int, *, once: bool = False) -> None:
+        """`once`: the next connection is left alone."""
+        self.left, self._once = messages, once
 
     def drip(self, piece_bytes: int, pause_s: float = 0.0) -> None:
         self.piece_bytes, self.pause_s = piece_bytes, pause_s
@@ -106,7 +108,10 @@ class Orders:
         if self.left is None:
             return False
         self.left -= 1
-        return self.left < 0
+        is_last = self.left < 0
+        if is_last and self._once:
+            self.left = None
+        return is_last
 
 
 # ------------------------------------------------------------------------------------------- ready-made mangles
