@@ -27,6 +27,7 @@ import msgspec
 
 from actors import events as ev
 from actors import observe, wire
+from actors.arrivals import Arrivals
 from actors.caller_end import CallerEnd
 from actors.formats import FRAME_MS
 from actors.grant import GRANT_TTL_S, LEEWAY_S, verify
@@ -41,7 +42,7 @@ from actors.providers.registry import find
 from actors.session_seat import Seat
 from actors.task_home import TaskHome
 from actors.worker import RouterDoor
-from router.errors import AudioError, ConfigError, LinkAuthError
+from router.errors import AudioError, ConfigError, LinkAuthError, LinkProtocolError
 from router.plan import Candidate
 
 __all__ = ["SessionHost", "SessionHostStatistics"]
@@ -98,6 +99,7 @@ class SessionHost:
         self._seats: dict[str, Seat] = {}
         self._by_token: dict[bytes, Seat] = {}
         self._ends: dict[Link, CallerEnd] = {}
+        self._arrivals = Arrivals(self._seat_one)
         self._spent: dict[bytes, float] = {}
         self._inline: dict[str, Any] = {}
         self._local_streams = 0
@@ -216,7 +218,14 @@ class SessionHost:
         return end
 
     def attach(self, link: Link, end: CallerEnd, stream: int, attach: wire.Attach) -> None:
-        """A caller shows its token: a new session, or the caller of one that lives."""
+        """A caller shows its token: a new session, or the caller of one that lives. Seated in its turn."""
+        if not self._arrivals.add(link, end, stream, attach):
+            self._deny(link, stream, "capacity", "more callers come than this host can seat")
+
+    def _seat_one(self, link: Link, end: CallerEnd, stream: int, attach: wire.Attach) -> None:
+        if stream in end.seats:
+            link.fail(LinkProtocolError(link.peer, f"stream {stream} was attached twice"))
+            return
         try:
             seat = self._seat_of(attach)
         except LinkAuthError as error:
