@@ -37,6 +37,7 @@ TYPES: dict[str, str] = {
     "assemblyai": "actors.providers.assemblyai:Provider",
     "azure-stt": "actors.providers.azure_stt:Provider",
     "azure-tts": "actors.providers.azure_tts:Provider",
+    "cartesia-stt": "actors.providers.cartesia_stt:Provider",
     "cartesia-tts": "actors.providers.cartesia_tts:Provider",
     "client": "actors.providers.client:Provider",
     "deepgram": "actors.providers.deepgram:Provider",

@@ -64,10 +64,15 @@ class Settling:
         confidence: float | None = None,
         language: str | None = None,
         from_pos: int | None = None,
+        is_new: bool = False,
     ) -> Final | None:
-        """`from_pos`: where the vendor's final begins, if it says so: it repeats nothing of what lies before."""
+        """`from_pos`: where the vendor's final begins, if it says so: it repeats nothing of what lies before.
+        `is_new`: it gives no times and says nothing twice, so these words are new though they have no span left."""
         if to_pos <= self._heard:
-            return None
+            text = self.fresh(text) if is_new else ""
+            if not text:
+                return None
+            return Final(utt=self.utt, text=text, from_pos=self.pos, to_pos=self.pos, language=language)
         if to_pos <= self.pos:
             return self._late(to_pos, text, confidence, language)
         if words is not None:

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from random import Random
 from typing import Any
@@ -115,6 +116,8 @@ class SttLine:
         """Where the vendor's last final ended."""
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._due: list[asyncio.TimerHandle] = []
+        self._requests: deque[int] = deque(maxlen=ASKS_MAX)
+        """Positions of the `finalize`s sent on this connection, answered by us meanwhile or not."""
         self._is_pacing = self._is_rolling = self._is_draining = self._is_over = False
         self._is_shut = settings.before_s is not None
         """Audio waits for speech."""
@@ -164,25 +167,12 @@ class SttLine:
         if not self._settling.ask(utt, pos):
             self._tell(Finalized(utt=utt, to_pos=pos))
             return
-        if self._was_told():
-            return
         if self._is_shut:  # nothing was said: no silence is sent to hear that again
             self._ledger.skip(pos - round((self.settings.before_s or 0.0) * self.spec.rate_hz))
         self._due.append(self._loop.call_later(self.settings.finalize_s, self._overdue))
         if self.settings.answers == "finalize":
             self._watch.owe()
         self._pump()
-
-    def _was_told(self) -> bool:
-        """The vendor has ended this speech by itself already, and would not answer: it is answered here."""
-        asks = self._settling.asks
-        if self.settings.near_s <= 0 or self._voiced is None or self._interim or len(asks) != 1:
-            return False
-        if not (self._final_pos > self._voiced[0] and self.covers(self._final_pos)):
-            return False
-        asks[0].is_sent = True
-        self._tell_all(self._settling.answered(asks[0].pos))
-        return True
 
     def pause(self) -> None:
         """No audio will come: what is kept for a whole chunk goes out; the keep-alive does the rest."""
@@ -272,11 +262,12 @@ class SttLine:
         confidence: float | None = None,
         language: str | None = None,
         from_pos: int | None = None,
+        is_new: bool = False,
     ) -> str:
-        """Text that is settled, up to `to_pos`, and from `from_pos` where the vendor says so. Returns what was told of
-        it: empty where all of it was told before."""
+        """Text that is settled, up to `to_pos`, and from `from_pos` where the vendor says so. `is_new`: of a vendor
+        without times, who says nothing twice. Returns what was told of it: empty where all of it was told before."""
         self.alive()
-        told = self._settling.final(to_pos, text, words, confidence, language, from_pos)
+        told = self._settling.final(to_pos, text, words, confidence, language, from_pos, is_new)
         if told is None:
             self.counts.stale += bool(text)
             return ""
@@ -320,6 +311,15 @@ class SttLine:
         """Up to where the oldest `finalize` goes that the vendor was asked."""
         asks = self._settling.asks
         return asks[0].pos if asks and asks[0].is_sent else None
+
+    @property
+    def requests(self) -> int:
+        """`finalize`s that the vendor has not answered, for vendors who answer each of them, in order."""
+        return len(self._requests)
+
+    def answered_pos(self) -> int | None:
+        """For those: the position of the one that this is the answer to, though we may have answered it before."""
+        return self._requests.popleft() if self._requests else None
 
     def used(self, **amounts: float) -> None:
         """Amounts that the vendor tells, beside the audio that was sent."""
@@ -484,6 +484,7 @@ class SttLine:
     def _rewind(self) -> None:
         self._ledger.rewind(self._settling.pos)
         self._settling.ask_again()
+        self._requests.clear()
         self.counts.replayed_s += self._ledger.behind / self.spec.rate_hz
         self._is_pacing = self._ledger.behind > self._chunk and not self._is_draining
 
@@ -510,6 +511,10 @@ class SttLine:
                     return
             elif ask is not None:
                 ask.is_sent = True
+                if self._was_told:
+                    self.finalized(ask.pos)
+                    continue
+                self._requests.append(ask.pos)
                 self._is_shut = self.settings.before_s is not None and self._speech_from is None
                 for message in self._dialect.finalize():
                     self._wire.socket.send(message)
@@ -520,6 +525,13 @@ class SttLine:
                 break
         if self._meter.due(self._heard_s, self._loop.time()) >= _USAGE_EVERY_S:
             self._report()
+
+    @property
+    def _was_told(self) -> bool:
+        """The vendor has ended the speech before by itself, and would not answer."""
+        if self.settings.near_s <= 0 or self._voiced is None or self._interim:
+            return False
+        return self._final_pos > self._voiced[0] and self.covers(self._final_pos)
 
     def _paced(self) -> None:
         if (timer := self._timers.pop("pace", None)) is not None:

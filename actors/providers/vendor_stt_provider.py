@@ -41,6 +41,11 @@ class VendorSttProvider(VendorProvider[O]):
     REFUSAL: ClassVar[str] = "Error"
     """Type of the message that says that it does not."""
 
+    @property
+    def greeting(self) -> str:
+        """`GREETING`, unless the options decide."""
+        return self.GREETING
+
     @classmethod
     def capabilities(cls, options: Mapping[str, Any]) -> SttCapabilities:
         raise NotImplementedError
@@ -65,7 +70,7 @@ class VendorSttProvider(VendorProvider[O]):
         dialect = self.dialect(self.options, spec, self.vendor)
         socket = await self.dial(dialect.request())
         try:
-            if self.GREETING:
+            if self.greeting:
                 await socket.until(self._greets, self.SOCKET.connect_s, dialect.hello())
         finally:
             await socket.close()
@@ -89,7 +94,7 @@ class VendorSttProvider(VendorProvider[O]):
         kind = self.kind(message)
         if kind == self.REFUSAL:
             raise self.refused(self.vendor, message)
-        return kind == self.GREETING
+        return kind == self.greeting
 
     def _rates(self) -> tuple[int, ...]:
         return self.capabilities(self._given).rates_hz

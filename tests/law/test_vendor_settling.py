@@ -238,6 +238,14 @@ def test_words_of_before_an_answer_that_come_after_it_are_told() -> None:
     assert settling.final(250, "and king", more) is None
 
 
+def test_words_of_a_vendor_without_times_are_told_though_no_audio_was_sent_since() -> None:
+    settling = Settling(0)
+    settling.final(100, "ten of clubs", is_new=True)
+    assert settling.final(100, "king", is_new=True) == Final(utt=0, text="king", from_pos=100, to_pos=100)
+    assert settling.final(100, "", is_new=True) is None
+    assert settling.final(100, "king") is None
+
+
 # --------------------------------------------------------------------------------------------------------- meter
 
 
