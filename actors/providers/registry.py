@@ -44,6 +44,7 @@ TYPES: dict[str, str] = {
     "deepgram-flux": "actors.providers.deepgram_flux:Provider",
     "deepgram-tts": "actors.providers.deepgram_tts:Provider",
     "echo": "actors.providers.echo:Provider",
+    "elevenlabs-stt": "actors.providers.elevenlabs_stt:Provider",
     "elevenlabs-tts": "actors.providers.elevenlabs_tts:Provider",
     "energy": "actors.providers.energy:Provider",
     "espeak": "actors.providers.espeak:Provider",
