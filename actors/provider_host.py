@@ -305,6 +305,7 @@ class ProviderHost:
 
     def _forget(self, stream: HostedStream) -> None:
         stream.closed = True
+        stream.provided = None  # it holds `emit` and so the stream: a circle that would wait for the collector
         self._streams.pop(stream.key, None)
         self.stale += stream.stale
         self.dropped += stream.dropped

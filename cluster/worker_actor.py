@@ -6,6 +6,7 @@ The only thing that Ray calls: `start` once, `describe` and `key` by a router th
 from __future__ import annotations
 
 import asyncio
+import gc
 import importlib
 from typing import Any
 
@@ -37,6 +38,13 @@ class _WorkerActor:
         self._flush = metrics.Flush()
         observe.install(self._flush.aggregate)
         self._end = process.End(self._beat, metrics.FLUSH_S)
+
+    def _serve(self, key: bytes) -> None:
+        """It has started. What is there by now stays, so the garbage collector need not look at it again: a whole
+        pass over Ray's and our modules takes a tenth of a second, and comes the later the more there is to look at."""
+        self._key = key
+        gc.collect()
+        gc.freeze()
 
     async def describe(self) -> WorkerInfo:
         """Raises ClusterError while it has not started: a router that finds it so ends it."""
@@ -75,7 +83,7 @@ class ProviderActor(_WorkerActor):
         info: WorkerInfo = await self._host.start(
             spec, key, bind_ip=process.ip(bind_ip), node=process.node(), leave=self._end.leave
         )
-        self._key = key
+        self._serve(key)
         return info
 
 
@@ -97,7 +105,7 @@ class HostActor(_WorkerActor):
             leave=self._end.leave,
             records_path=records_path,
         )
-        self._key = key
+        self._serve(key)
         return info
 
 

@@ -1,6 +1,8 @@
 """A provider actor as a plain object, and ports to it over real loopback links."""
 
 import asyncio
+import gc
+import weakref
 
 import pytest
 
@@ -295,6 +297,25 @@ def test_a_full_actor_refuses_with_a_time_to_come_back_and_takes_again_when_one_
             await third.until(lambda: third.events)
             assert third.order == ["Ready"]
             assert house.host.statistics().refused_busy == 1
+
+    run(scenario)
+
+
+def test_a_closed_stream_leaves_nothing_to_the_garbage_collector():
+    async def scenario():
+        async with House("stt") as house:
+            sink = Sink()
+            port = house.open(sink)
+            await sink.until(lambda: sink.of(Ready))
+            (stream,) = house.host._streams.values()
+            provided = weakref.ref(stream.provided)
+            del stream
+            gc.disable()
+            try:
+                port.close()
+                await eventually(lambda: provided() is None)
+            finally:
+                gc.enable()
 
     run(scenario)
 
