@@ -98,6 +98,10 @@ class Ear:
             self.last_s += _FRAME_S
             yield self.add_silence()
 
+    def skip(self, frames: int) -> None:
+        """So many frames of the caller's never came: the media clock goes on over silence."""
+        self.ring.write_silence(frames * self._frame_bytes // 2)
+
     def add_silence(self) -> tuple[int, bytes]:
         """One frame of silence; what is left of the caller's last chunk comes first."""
         frame = self._silence

@@ -73,6 +73,20 @@ class Listening:
         if not self._finalize_sent:
             self._finalize()
 
+    @property
+    def is_straight(self) -> bool:
+        """Everybody has been given all that there is."""
+        return not self.words.lag and (self.vad is None or not self.vad.lag)
+
+    def pass_over(self, to: int) -> None:
+        """What lies before `to` is a hole in the caller's audio."""
+        self.words.pass_over(to)
+        if self.vad is not None:
+            self.vad.pass_over(to)
+            self.vad_pos = to
+        if not self._finalize_sent:
+            self._finalize()
+
     def pump(self) -> None:
         """Credit came back, or a stream was opened."""
         if self.vad is not None:

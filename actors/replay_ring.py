@@ -46,6 +46,13 @@ class ReplayRing:
             self._data[: size - first] = pcm[first:]
         self.end += size // 2
 
+    def write_silence(self, samples: int) -> None:
+        """As `write`, of so many samples of silence."""
+        while samples > 0:
+            some = min(samples, self._bound // 2, 16_000)
+            self.write(bytes(2 * some))
+            samples -= some
+
     def _make_room(self, kept: int, size: int) -> int:
         capacity = len(self._data)
         wanted = capacity

@@ -57,6 +57,9 @@ _MODEL_END_MAX_S = 10.0
 _KEEP_QUIET_S = 5.0
 """Audio kept for replay while nobody speaks: many vendors give no final for silence, so it would fill the ring."""
 _LET_GO_S = 1.0  # audio that nobody wants any more is let go of so often, and a session looked at
+_CONCEAL_STEP_S = (
+    0.1  # silence of a mute caller in whom nothing is under way: five frames at once cost little more than one
+)
 _LOOK_S = 0.05  # half of the shortest deadline, that of a turn detector
 _NEVER = 2**62
 _LOCKSTEP_BURST = 50  # frames of silence at once, so that a host's loop is not kept
@@ -241,6 +244,16 @@ class VoiceSession:
             self.step()
         else:
             self._outlet.accept()
+
+    def pass_over(self, frames: int) -> None:
+        """The caller let go of so many frames: the media clock goes on, nobody is given the silence."""
+        if self.closed or self.ear.ended:
+            return
+        straight = self._listen.is_straight
+        self.ear.skip(frames)
+        if straight:  # else who is behind gets it from the ring, or lets go of it by its own rule
+            self._listen.pass_over(self.ear.pos)
+        self.step()
 
     def verdict(self, end: int, change: bool | None) -> None:
         """A verdict of a voice detector in this process that changes something, on the frame that ends at `end`."""
@@ -484,7 +497,8 @@ class VoiceSession:
             if due_s is not None:
                 wake_s = min(wake_s, due_s)
         if self._may_conceal and self.lane is None:  # else the host sees who falls mute
-            wake_s = min(wake_s, now_s if self.ear.concealing else self.ear.last_s + CONCEAL_AFTER_S)
+            step_s = _CONCEAL_STEP_S if self._listen.is_idle else 0.0
+            wake_s = min(wake_s, now_s + step_s if self.ear.concealing else self.ear.last_s + CONCEAL_AFTER_S)
         self.wake_s = wake_s
 
     def _deadlines(self, now_s: float) -> None:

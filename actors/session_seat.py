@@ -20,7 +20,7 @@ import msgspec
 
 from actors import events as ev
 from actors import wire
-from actors.formats import AudioFormat
+from actors.formats import FRAME_MS, AudioFormat
 from actors.link import Link
 from actors.logs import get_logger
 from actors.ports import LocalPort
@@ -39,7 +39,11 @@ KEPT_ATTACHED, KEPT_DETACHED = 256, 4096
 CREDIT_MS = {"live": 2000.0, "file": 400.0, "lockstep": 20.0}
 """Audio a caller may have on its way: live input beyond 2 s is stale; a file needs the way there and back."""
 _CREDIT_FRAMES = 10  # credit of a live caller comes back every 200 ms, a tenth of what it has
-_GAP_MAX_S = 60  # a hole in the caller's positions is filled with silence up to here: 1 s of it costs 0.2 ms
+_GAP_MAX_S = 60
+"""A hole in the caller's positions moves the media clock no further."""
+_GAP_WHOLE_S, _GAP_HEARD_S = 0.5, 0.3
+"""A short hole is heard as silence. Of a longer one only so much: speech stops in it, and a host that is behind, whose
+callers let go of seconds, does not get further behind by hearing their silence."""
 _BAD_AUDIO_MAX = 50
 _LIVE_RATE, _LIVE_BURST_S = 1.5, 2.0
 """So much ahead of real time a live caller may be, whatever credit it ignores: clocks drift, a jam ends in a burst."""
@@ -152,9 +156,11 @@ class Seat:
         silence = {"pcm16": b"\0\0", "mulaw": b"\xff", "alaw": b"\xd5"}[self.audio_in.encoding]
         rate_hz = self.audio_in.rate_hz
         left = min(samples, _GAP_MAX_S * rate_hz)
-        while left > 0:
-            self.session.caller_audio(silence * min(left, rate_hz))
-            left -= rate_hz
+        frame = rate_hz * FRAME_MS // 1000
+        frames = int(left - _GAP_HEARD_S * rate_hz) // frame if left > _GAP_WHOLE_S * rate_hz else 0
+        self.session.caller_audio(silence * (left - frames * frame))
+        if frames:
+            self.session.pass_over(frames)
 
     def _refuse_audio(self, error: AudioError) -> None:
         self._bad_audio += 1

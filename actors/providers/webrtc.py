@@ -25,7 +25,7 @@ __all__ = ["Provider", "WebrtcOptions"]
 
 TYPE = "webrtc"
 _process = webrtcvad._webrtcvad.process
-"""What `Vad.is_speech` calls: its own checks of the length cost a third of what the detector does, and a thousand
+"""What `Vad.is_speech` calls. Its own checks of the length cost a third of what the detector does, and a thousand
 callers have 50,000 frames a second; the length is checked here."""
 _RATES_HZ = (16000, 8000, 32000, 48000)
 
