@@ -18,7 +18,8 @@ __all__ = ["Chart", "draw", "round_steps"]
 
 Chart = tuple[str, str, str, Mapping[str, Sequence[tuple[float, float]]], bool]
 """Title, name of x, name of y, lines by name, both axes logarithmic."""
-_WIDTH, _HEIGHT, _LEFT, _TOP, _RIGHT, _BOTTOM = 640.0, 320.0, 70.0, 40.0, 20.0, 50.0
+_WIDTH, _HEIGHT, _LEFT, _TOP, _RIGHT, _BOTTOM = 760.0, 320.0, 70.0, 40.0, 140.0, 50.0
+"""The names of the lines stand to the right of them."""
 _COLOURS = ("#1f77b4", "#d62728", "#2ca02c", "#9467bd", "#ff7f0e", "#17becf", "#8c564b", "#7f7f7f")
 
 
@@ -84,4 +85,4 @@ def _chart(
         for x, y in ordered if len(ordered) <= 60 else ():
             left, high = place(x, y)
             svg.rect(left - 3, high - 3, 6, 6, colour, radius=3, tip=f"{name}: {x:g}, {y:g}")
-        svg.text(_WIDTH - _RIGHT, top + 20 + 14 * number, name, colour, size=11, bold=True, anchor="end")
+        svg.text(_WIDTH - _RIGHT + 12, top + _TOP + 10 + 14 * number, name, colour, size=11, bold=True)

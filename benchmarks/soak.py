@@ -131,7 +131,7 @@ def slopes(series: Mapping[str, Mapping[str, list[tuple[float, float]]]]) -> lis
                 {"process": process, "what": thing, "per_hour": round(rise, 3),
                  "half_95": round(half, 3) if half < float("inf") else None,
                  "first": points[0][1], "last": points[-1][1], "readings": len(points),
-                 "holds": rise - half <= _NOTHING or small}
+                 "holds": small or (half < float("inf") and rise - half <= _NOTHING)}
             )  # fmt: skip
     return rows
 

@@ -204,6 +204,8 @@ def test_what_grows_for_certain_does_not_hold_and_what_scatters_does() -> None:
             "pss_mb": [(h, 100 + 50 * h) for h in hours],
             "descriptors": [(h, 10.0 + (-1) ** i) for i, h in enumerate(hours)],
             "threads": [(h, 5 + 10 * h) for h in hours],
+            "tasks": [(h, 3.0) for h in hours],
+            "references": [(0.0, 1.0), (0.5, 2.0), (1.0, 7.0)],
         },
         "host 2": {"pss_mb": [(h, 100 + 0.5 * h) for h in hours], "threads": [(0.0, 1.0)]},
     }
@@ -212,5 +214,7 @@ def test_what_grows_for_certain_does_not_hold_and_what_scatters_does() -> None:
         ("host 1", "pss_mb"): False,
         ("host 1", "descriptors"): True,
         ("host 1", "threads"): False,
+        ("host 1", "tasks"): True,
+        ("host 1", "references"): False,
         ("host 2", "pss_mb"): True,
     }
