@@ -165,6 +165,7 @@ class VoiceSession:
             self.plan.settings, self.law, self.ear, self.slots.get("vad"), words, self.obey, self._heard_ms, self._clock
         )
         self.law.local_turns = self.is_model and model_vad == "local"
+        self.law.words_first = getattr(main, "words_first", True)
         agent = self.slots.get("agent")
         self._speak = Speaking(
             self, self.plan.settings, self.law, self.audio_out, agent, self.slots.get("tts"), self.slots.get("s2s"),

@@ -202,7 +202,7 @@ class ModelVoice:
             self._unanswered = not reply.started
             self._desk.fail(reply.id)
         else:
-            self._unanswered = owed or (self._law.caller is law.CallerState.PAUSING and self._law.has_words)
+            self._unanswered = owed or (self._law.caller is not law.CallerState.SPEAKING and self._law.has_words)
 
     def again(self) -> None:
         """The next model is opened and knows the history: it answers what the one before did not."""

@@ -143,6 +143,8 @@ class TurnLaw:
         """Speech too short to count for words without any: a model may tell them late."""
         self.local_turns = False
         """A speech-to-speech model leaves the ends of turns to us."""
+        self.words_first = True
+        """Such a model tells words before it is asked to answer: short speech without any is none."""
         self.has_verdicts = True
         """Frames are judged voiced or not; without, speech counts until it is said to have stopped."""
         self.more_to_say = False
@@ -325,7 +327,7 @@ class TurnLaw:
             self._utt_words = True
             self._turn.pieces.append(text)
         elif self.authority == "s2s":
-            self._heard_by_model(reply, text)
+            self._heard_by_model(reply, text, to_s)
         elif self.reply is ReplyState.THINKING and reply is not None and reply.turn is not None:
             self._amend(reply, reply.turn, text)
         else:
@@ -394,10 +396,20 @@ class TurnLaw:
             turn.pieces[stood_in.index] = text
         return True
 
-    def _heard_by_model(self, reply: _Reply | None, text: str) -> None:
-        """The model answered before it told what it had heard: the turn is told, perhaps again; its reply goes on."""
+    def _heard_by_model(self, reply: _Reply | None, text: str, to_s: float) -> None:
+        """The model answered before it told what it had heard: the turn is told, perhaps again; its reply goes on.
+
+        Or it has not answered yet, and nobody told of speech: it will, or is asked where the turns are ours.
+        """
         if reply is None or reply.turn is None:
-            self.stale += 1
+            if self._closing:
+                self.stale += 1
+                return
+            self._turn_for_vendor().pieces.append(text)
+            self._quiet_since_s = None
+            self._pause_due_s, self._pause_over = to_s + self._patience_s(), False
+            if self.local_turns and reply is None:
+                self._out.append(Respond())
             return
         turn = reply.turn
         turn.pieces.append(text)
@@ -484,11 +496,22 @@ class TurnLaw:
                     self._model_pause(at_s)
             elif self._pause_over or self._input_ended:
                 self._end_or_wait(at_s)
+        elif self._turn is not None and self.caller is CallerState.QUIET and self.authority == "s2s":
+            self._model_owes(at_s)
         elif self._turn is not None and self.caller is CallerState.QUIET and not self._closing:
             due = self._pause_due_s  # of a vendor that ends turns: it is waited for
             if due is None or at_s >= due or self._input_ended:
                 self._end("pause", at_s)  # late words: their pause is long over
         self._try_close(at_s)
+
+    def _model_owes(self, at_s: float) -> None:
+        """It has told words, and answers them, or is silent for too long; not while something else is spoken."""
+        if self._pause_due_s is None or at_s < self._pause_due_s:
+            return
+        free = self.reply is ReplyState.NONE
+        self._pause_due_s = None if free else at_s + self._patience_s()
+        if free and not self._closing:
+            self._out.append(ModelSilent())
 
     def _model_pause(self, at_s: float) -> None:
         """A model has the turns and says nothing: ask it, if they are ours; then it is not waited for."""
@@ -496,6 +519,7 @@ class TurnLaw:
         words = self._turn is not None and self._turn.text
         # many models tell what they heard after they have answered: speech of some length counts for words
         spoke = words or self._last_voiced_s - self._speech_s >= self._s.barge_in.min_speech_s
+        spoke = spoke or (not self.words_first and self.reply is ReplyState.NONE)
         covered = self._covered_s >= self._last_voiced_s
         if self.local_turns and not spoke and not covered and not self._awaits_words:
             self._awaits_words, self._pause_due_s = True, at_s + _VENDOR_PATIENCE_S

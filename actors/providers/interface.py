@@ -111,6 +111,8 @@ class S2sCapabilities(Capabilities):
     truncation: bool = False
     """`heard` is told to the model."""
     transcripts: bool = True
+    words_first: bool = True
+    """With local ears: what was heard is told before it is asked to answer; else the shortest speech is answered."""
     resume: bool = False
     tools: bool = False
     """It takes `StreamSpec.tools` and calls them."""

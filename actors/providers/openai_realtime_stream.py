@@ -165,13 +165,13 @@ class OpenAiRealtimeStream(S2sLine):
         if role == "agent":
             self._pending = text
         elif text:
-            self.socket.send(wire.create_message(role, text, self._id("item")))
+            self.send(wire.create_message(role, text, self._id("item")))
 
     def tool_result(self, id: str, result: str, ok: bool, answer: bool) -> None:
         if self.is_over:
             return
         self._settle()
-        self.socket.send(wire.tool_output(id, result if ok else encode({"error": result}), self._id("item")))
+        self.send(wire.tool_output(id, result if ok else encode({"error": result}), self._id("item")))
         if answer:
             self._ask({})
 
@@ -189,7 +189,7 @@ class OpenAiRealtimeStream(S2sLine):
         self._asks = deque(ask for ask in self._asks if ask.response is not known)
         answer = self._answer_of(response)
         if answer is not None and answer.is_live and not known.is_over:
-            self.socket.send(wire.event("response.cancel", event_id=self._id("cut"), response_id=answer.id))
+            self.send(wire.event("response.cancel", event_id=self._id("cut"), response_id=answer.id))
         self.done(known, "cancelled")
         if answer is not None:
             self._cut(answer)
@@ -207,7 +207,7 @@ class OpenAiRealtimeStream(S2sLine):
     def _update_session(self) -> str:
         id = self._id("session")
         session = wire.session(self._options, self.spec.tools, spoke=self._spoke)
-        self.socket.send(wire.event("session.update", event_id=id, session=session))
+        self.send(wire.event("session.update", event_id=id, session=session))
         return id
 
     def _settle(self) -> None:
@@ -215,7 +215,7 @@ class OpenAiRealtimeStream(S2sLine):
         if self._pending is not None:
             text, self._pending = self._pending, None
             if text:
-                self.socket.send(wire.create_message("assistant", text, self._id("item")))
+                self.send(wire.create_message("assistant", text, self._id("item")))
 
     def _commit(self) -> None:
         """The audio so far is an item of the caller's: it is transcribed, and there when a response is asked for."""
@@ -224,7 +224,7 @@ class OpenAiRealtimeStream(S2sLine):
         id = self._id("commit")
         self._commits.append((id, self._uncommitted_from, self.given_end))
         self._uncommitted, self._uncommitted_from = 0, self.given_end
-        self.socket.send(wire.event("input_audio_buffer.commit", event_id=id))
+        self.send(wire.event("input_audio_buffer.commit", event_id=id))
 
     def _id(self, what: str) -> str:
         return f"{what}-{next(self._numbers)}"
@@ -243,7 +243,7 @@ class OpenAiRealtimeStream(S2sLine):
         if self._asks and self._asking is None and self._live is None and not self.is_over:
             ask = self._asking = self._asks.popleft()
             fields = {**ask.fields, "metadata": {"patchbay": ask.id}}
-            self.socket.send(wire.event("response.create", event_id=ask.id, response=fields))
+            self.send(wire.event("response.create", event_id=ask.id, response=fields))
         self._owe()
 
     def _owe(self) -> None:
@@ -269,9 +269,9 @@ class OpenAiRealtimeStream(S2sLine):
                 continue
             id = self._id("cut")
             if left_ms < 1.0:
-                self.socket.send(wire.event("conversation.item.delete", event_id=id, item_id=part.item_id))
+                self.send(wire.event("conversation.item.delete", event_id=id, item_id=part.item_id))
             else:
-                self.socket.send(
+                self.send(
                     wire.event(
                         "conversation.item.truncate", event_id=id, item_id=part.item_id, content_index=0,
                         audio_end_ms=int(left_ms),
@@ -355,7 +355,7 @@ class OpenAiRealtimeStream(S2sLine):
         self._keep(self._answers, body.id, answer)
         self._owe()
         if answer.response.is_over:  # cancelled while it was asked for again
-            self.socket.send(wire.event("response.cancel", event_id=self._id("cut"), response_id=body.id))
+            self.send(wire.event("response.cancel", event_id=self._id("cut"), response_id=body.id))
 
     def _item_added(self, message: Message) -> None:
         told = decode(self.vendor, message, wire.ItemEvent)

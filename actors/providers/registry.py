@@ -54,6 +54,7 @@ TYPES: dict[str, str] = {
     "fake-tts": "actors.providers.fake_tts:Provider",
     "fake-turn": "actors.providers.fake_turn:Provider",
     "fake-vad": "actors.providers.fake_vad:Provider",
+    "gemini-live": "actors.providers.gemini_live:Provider",
     "heuristic": "actors.providers.heuristic:Provider",
     "local-realtime": "actors.providers.local_realtime:Provider",
     "openai-chat": "actors.providers.openai_chat:Provider",

@@ -12,6 +12,8 @@ Activity  with `gated`, audio goes out only while the session says that the call
 Stall     the model owes something (it was asked to answer, or is answering) and says nothing at all for `stall_s`.
 Expiring  told `warn_s` before the connection is `life_s` old, each at a time of its own.
 Late      what comes of a response that is over (cancelled, interrupted) is counted in `stale` and told to nobody.
+Held      between two connections of one conversation (vendors that take it up again) audio and messages wait in
+          order: `HELD_S` of audio, the oldest goes; past 256 messages the stream ends, `overload`.
 """
 
 from __future__ import annotations
@@ -36,6 +38,7 @@ from actors.providers.interface import (
 )
 from actors.providers.vendor_counts import VendorCounts
 from actors.providers.vendor_faults import Vendor, fault_of
+from actors.providers.vendor_held import MESSAGES_MAX, Held
 from actors.providers.vendor_pcm import WholeSamples
 from actors.providers.vendor_socket import Message, VendorSocket
 from actors.providers.vendor_track import Track
@@ -43,10 +46,11 @@ from actors.providers.vendor_watch import StallWatch
 from actors.task_home import TaskHome
 from router.errors import ProviderError
 
-__all__ = ["KEPT_S", "Response", "S2sLine", "S2sSettings", "warn_after_s"]
+__all__ = ["HELD_S", "KEPT_S", "Response", "S2sLine", "S2sSettings", "warn_after_s"]
 
 KEPT_S = 2.0
 """Audio kept before speech was noticed: a session goes back by its `vad.prefix_s`, 0.3 s, and may be behind itself."""
+HELD_S = 3.0
 _RESPONSES_MAX = 32
 """Responses that are remembered: what was heard of one is told soon after it."""
 _SLACK_S = 1.0
@@ -111,6 +115,9 @@ class S2sLine:
         self._count = 0
         self._chunk_bytes = spec.rate_hz * settings.chunk_ms // 1000 * 2
         self._warning: asyncio.TimerHandle | None = None
+        self._held: Held | None = None
+        """None: there is a connection."""
+        self._task: asyncio.Task[None] | None = None
         self._answered = asyncio.Event()
         """The vendor took the setup, or refused it."""
         self._is_set_up = False
@@ -138,13 +145,19 @@ class S2sLine:
         self._answered.set()
 
     def _start(self, socket: VendorSocket) -> None:
+        self.use(socket)
+        self._task = self._home.spawn(self._run(), "a conversation")
+
+    def use(self, socket: VendorSocket) -> None:
+        """The conversation goes on over this connection."""
         self.socket = socket
-        loop = asyncio.get_running_loop()
+        if self._warning is not None:
+            self._warning.cancel()
         if self.settings.life_s is not None:
+            loop = asyncio.get_running_loop()
             age_s = loop.time() - socket.opened_s
             after_s, in_s = warn_after_s(self.settings.life_s, age_s, self._rng)
             self._warning = loop.call_later(after_s, self.expires, in_s)
-        self._home.spawn(self._run(), "a conversation")
 
     # ----------------------------------------------------------------------------------- what derived classes say
 
@@ -220,7 +233,32 @@ class S2sLine:
         pos, piece = self._rest_pos, bytes(self._rest[:size])
         del self._rest[:size]
         self._rest_pos += size // 2
-        self.socket.send_audio(self.chunk(piece), (pos, size // 2))
+        if self._held is None:
+            self.socket.send_audio(self.chunk(piece), (pos, size // 2))
+        else:
+            self.counts.dropped_bytes += self._held.audio(pos, piece)
+
+    def send(self, message: Message) -> None:
+        """A message that must arrive, in order with the audio."""
+        if self._held is None:
+            self.socket.send(message)
+        elif not self._held.message(message):
+            self.fail(self.vendor.error("overload", f"{MESSAGES_MAX} messages wait for a connection"))
+
+    def hold(self) -> None:
+        """There is no connection for a moment."""
+        if self._held is None:
+            self._held = Held(2 * round(HELD_S * self.spec.rate_hz))
+
+    def release(self) -> None:
+        """There is one: what waited goes out."""
+        held, self._held = self._held, None
+        for thing, pos in held.items() if held is not None else ():
+            if pos is None:
+                self.socket.send(thing)
+            else:
+                assert isinstance(thing, bytes)
+                self.socket.send_audio(self.chunk(thing), (pos, len(thing) // 2))
 
     def pos(self, at_ms: float) -> int:
         """The session's position of a time of the vendor, in audio sent on this connection. Raises ProviderError."""

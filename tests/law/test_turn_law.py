@@ -64,10 +64,11 @@ def run(
     authority: law.Authority = "local",
     *,
     local_turns: bool = False,
+    words_first: bool = True,
 ) -> tuple[TurnLaw, list[tuple[float, law.Order]]]:
     """Play facts `(at_s, name, arguments...)`, every due tick before its fact; the orders with their times."""
     machine = TurnLaw(settings, authority=authority)
-    machine.local_turns = local_turns
+    machine.local_turns, machine.words_first = local_turns, words_first
     out: list[tuple[float, law.Order]] = []
     for at_s, name, *args in facts:
         while machine.due_s is not None and machine.due_s <= at_s:
@@ -323,6 +324,29 @@ def test_a_model_whose_turns_are_ours_may_tell_the_words_of_a_short_utterance_la
     _, out = run([*facts, (4.0, "tick")], authority="s2s", local_turns=True)
     assert (at_s, order) in kinds(out)
     assert {name for _, name in kinds(out)} & {"Respond", "SpeechDropped"} == {order}
+
+
+def test_words_that_come_without_speech_and_before_the_answer_are_its_turn() -> None:
+    _, out = run([(2.0, "final", "hello there", 2.0), (2.4, "response_started", "")], authority="s2s")
+    assert out[0] == (2.4, law.TurnOver(1, 0, "hello there", "provider", False, 0.0))
+    assert kinds(out) == [(2.4, "TurnOver"), (2.4, "Ask")]
+    _, out = run([(2.0, "final", "hello there", 2.0), (9.0, "tick")], authority="s2s")
+    assert out == [(7.0, law.ModelSilent())]  # 3.0 s, the longest pause, and 2.0
+    _, out = run([(2.0, "final", "yes", 2.0)], authority="s2s", local_turns=True)
+    assert out == [(2.0, law.Respond())]  # of speech that was given up already
+
+
+def test_a_model_that_tells_words_with_its_answer_only_is_asked_after_the_shortest_speech_but_not_into_a_reply() -> (
+    None
+):
+    facts: list[tuple[Any, ...]] = [(1.06, "start", 1.0, 0.0), (1.5, "stop", 1.3), (2.0, "tick")]
+    _, out = run(facts, authority="s2s", local_turns=True, words_first=False)
+    assert (1.8, "Respond") in kinds(out)
+    said_first = [(0.1, "say"), (0.2, "reply_audio", 1)]
+    machine, out = run([*said_first, *facts, (6.0, "tick")], authority="s2s", local_turns=True, words_first=False)
+    assert "Respond" not in [name for _, name in kinds(out)]
+    assert (3.06, "ResumeReply") in kinds(out)
+    assert machine.reply is ReplyState.SPEAKING
 
 
 def test_a_model_that_answers_before_it_tells_what_it_heard_has_its_turn_told_then() -> None:

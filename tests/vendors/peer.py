@@ -84,10 +84,13 @@ class Peer:
     async def say(self, message: dict[str, Any] | Message) -> None:
         """Exactly this, now: past all orders."""
         try:
-            if isinstance(message, bytes):
-                await self.ws.send_bytes(message)
+            data = json.dumps(message) if isinstance(message, dict) else message
+            if isinstance(data, str) and self.vendor.binary:
+                data = data.encode()
+            if isinstance(data, bytes):
+                await self.ws.send_bytes(data)
             else:
-                await self.ws.send_str(message if isinstance(message, str) else json.dumps(message))
+                await self.ws.send_str(data)
         except (ConnectionError, RuntimeError):
             self.closed = True
             raise Gone from None

@@ -42,6 +42,8 @@ class FakeVendor:
 
     unknown: ClassVar[dict[str, Any] | str | None] = {"type": "SomethingNew", "since": "yesterday"}
     """A message that no client knows; None where the protocol has no messages."""
+    binary: ClassVar[bool] = False
+    """Text goes out in binary frames, as some vendors do."""
     unknown_every: ClassVar[int] = 7
     """Before so many messages of a socket it is sent once."""
     unknown_from: ClassVar[int] = 2
