@@ -165,8 +165,9 @@ class Scene:
                 issued_unix_s=datetime.now(UTC).timestamp(), ttl_s=15.0,
             )  # fmt: skip
             host.attach(self.link, self.end, stream, wire.Attach(token=sign(grant, KEY), mode="live"))  # type: ignore[arg-type]
-        while len(host._seats) < self.n:  # one is seated in each turn of the loop
+        for _ in range(self.n):  # one is seated in each turn of the loop
             await asyncio.sleep(0)
+        assert len(host._seats) == self.n
 
     def give(self, rows: list[tuple[int, int, int, bytes]], *, apart: bool) -> None:
         for some in [[row] for row in rows] if apart else [rows]:
