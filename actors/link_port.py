@@ -201,6 +201,14 @@ class _Peer:
         self.lost = True
         self._on_lost(self)
         ports, self.ports = list(self.ports.values()), {}
+        if ports:
+            log.warning(
+                "provider.link_lost",
+                provider=ports[0].provider,
+                address=self.address,
+                detail=detail,
+                streams=len(ports),
+            )
         for port in ports:
             try:
                 port.fault("connect", f"{self.address}: {detail}")
