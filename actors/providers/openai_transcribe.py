@@ -225,6 +225,10 @@ class Provider(VendorProvider[OpenAiTranscribeOptions]):
     def headers(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self.key}"}
 
+    async def warm(self) -> None:
+        await super().warm()
+        self.http.open()
+
     async def probe(self) -> None:
         """A moment of silence is transcribed: key, model and options are taken."""
         samples = round(_PROBE_S * _RATES_HZ[0])
