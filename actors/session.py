@@ -923,7 +923,10 @@ class VoiceSession:
         if self.is_model:
             self._speak.stamps.final_s = self._final_s
         else:
-            self._stamp(self.ear.at_s, order.last_voiced_s)
+            voiced_s = order.last_voiced_s
+            if self.law.authority == "stt":  # it may be quicker than the VAD, who has not said yet that speech stopped
+                voiced_s = max(voiced_s, self._listen.gate.last_voiced / self.ear.rate_hz)
+            self._stamp(self.ear.at_s, voiced_s)
         if order.provisional:
             self._speak.stamps.final_s = None
         self.emit(

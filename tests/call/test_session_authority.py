@@ -59,6 +59,12 @@ def test_the_vendor_ends_the_turn_where_it_has_the_authority() -> None:
     assert not call.providers["stt"].handle.calls("finalize")
 
 
+def test_a_vendor_that_is_quicker_than_the_vad_is_timed_from_the_last_voiced_frame() -> None:
+    call = play([(1.0, 2.0)], 6.0, acts=[vendor_says(2.1, *ended("hello there", 2.1))], **vendor())
+    assert (call.times("turn.ended"), call.times("speech.stopped")) == ([2.1], [])
+    assert call.of("turn.latency")[0].endpoint == pytest.approx(0.1, abs=0.021)  # to the frame
+
+
 def test_an_eager_end_that_is_confirmed_has_made_the_reply_meanwhile() -> None:
     acts = [vendor_says(2.2, pi.EagerEnd(text="hello there")), vendor_says(2.6, *ended("Hello there.", 2.2))]
     call = play([(1.0, 2.0)], 6.0, acts=acts, **vendor(tts={"first_audio_s": 0.3}))
