@@ -255,6 +255,8 @@ class Carriers:
         if error is not None:
             for _ in range(min(self.limits.contexts_max, len(waiting))):
                 self._tell_lost(waiting.popleft(), error)
+            if not waiting:
+                self._waiting.pop(request, None)
             return
         carrier = self._carrier(socket)
         while waiting and carrier.takes(waiting[0]):

@@ -35,6 +35,6 @@ class VendorCounts:
     refused: int = 0
     """Requests of ours that the vendor did not take, and went on without."""
     late: int = 0
-    """`finalize`s that the vendor did not answer in time; the adapter did."""
+    """`finalize`s, flushes and ends of contexts that the vendor did not answer in time; the adapter did."""
     stalls: int = 0
     faults: int = 0
