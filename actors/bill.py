@@ -20,7 +20,7 @@ from decimal import Decimal
 from typing import Any
 
 from router.plan import RoutePlan, Stage
-from router.price import AMOUNTS, Price, cost, unknown
+from router.price import AMOUNTS, Price, cost, goes_by, unknown
 
 __all__ = ["Bill", "bill", "prices_of"]
 
@@ -83,7 +83,8 @@ def bill(counts: Bill, prices: Mapping[str, Price], served: Iterable[str]) -> di
         if money is None:
             lacking[name] = list(unknown(price, amounts))
             continue
-        lines[name] = {"cost": float(money), "currency": price.currency, "estimated": bool(own.get(name))}
+        is_estimated = not goes_by(price).isdisjoint(own.get(name, ()))
+        lines[name] = {"cost": float(money), "currency": price.currency, "estimated": is_estimated}
         total[price.currency] = total.get(price.currency, Decimal(0)) + money
     if not lines and not lacking:
         return None

@@ -23,7 +23,7 @@ from pydantic import ConfigDict, StringConstraints
 if TYPE_CHECKING:
     from router.plan import Stage
 
-__all__ = ["AMOUNTS", "Price", "cost", "unknown", "wrong"]
+__all__ = ["AMOUNTS", "Price", "cost", "goes_by", "unknown", "wrong"]
 
 _Money = Annotated[float, Ge(0), Le(1_000_000)]
 
@@ -114,6 +114,11 @@ def unknown(price: Price, amounts: Mapping[str, float]) -> tuple[str, ...]:
     known = {_family(name) for name in amounts}
     wanted = dict.fromkeys(_family(_RATES[name][0]) for name in _rates(price))
     return tuple(family for family in wanted if family not in known)
+
+
+def goes_by(price: Price) -> frozenset[str]:
+    """The amounts that make the cost."""
+    return frozenset(_RATES[name][0] for name in _rates(price))
 
 
 def cost(price: Price, amounts: Mapping[str, float]) -> Decimal | None:

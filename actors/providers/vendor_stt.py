@@ -580,8 +580,11 @@ class SttLine:
         return self._sent / self.spec.rate_hz
 
     def _tell(self, event: ProviderEvent) -> None:
-        if not self._is_over:
-            self._emit(event)
+        if self._is_over:
+            return
+        self._emit(event)
+        if isinstance(event, Finalized | VendorTurnEnded):  # nobody listens any more when the stream is closed
+            self._report()
 
     def _tell_all(self, events: Sequence[ProviderEvent]) -> None:
         for event in events:

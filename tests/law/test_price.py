@@ -185,6 +185,18 @@ def test_a_call_says_what_it_cost(cost: dict[str, object] | None, line: str) -> 
     assert cost_line({"cost": cost}) == line
 
 
+def test_our_own_count_marks_a_cost_only_where_the_price_goes_by_it() -> None:
+    counts = Bill()
+    counts.count("model", {"input_s": 8.0, "audio_s": 2.0})
+    counts.report("s2s", "model", {"audio_tokens_out": 500_000})
+    by_tokens = bill(counts, {"model": Price(per_1m_audio_tokens_out=64)}, ["model"])
+    assert by_tokens is not None
+    assert by_tokens["providers"]["model"] == {"cost": 32.0, "currency": "USD", "estimated": False}
+    by_both = bill(counts, {"model": Price(per_1m_audio_tokens_out=64, per_minute_out=1)}, ["model"])
+    assert by_both is not None
+    assert by_both["providers"]["model"]["estimated"]
+
+
 def test_without_prices_there_is_no_bill_and_no_zero() -> None:
     counts = Bill()
     counts.count("ears", {"input_s": 60})

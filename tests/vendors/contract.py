@@ -53,6 +53,7 @@ ROWS = (
     Row("close_busy", "closed while busy: bounded, nothing after it"),
     Row("slow", "a vendor that reads or sends slowly costs nobody else, and no memory"),
     Row("many", "as many streams as it says, at once"),
+    Row("usage", "what the work used is told with it, not at close, when nobody listens"),
     Row("auth", "401: auth, asked once, names provider and tenant and no secret"),
     Row("config", "400: config, asked once"),
     Row("quota", "402: quota, asked once"),

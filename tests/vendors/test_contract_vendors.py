@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import math
 import socket
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -18,6 +19,7 @@ from actors.providers import interface as i
 from actors.providers.vendor_http import HttpLimits, VendorHttp
 from actors.providers.vendor_socket import SocketLimits
 from router.errors import ProviderError
+from router.price import AMOUNTS
 from tests.vendors.awaits import cancelled_at
 from tests.vendors.contract import ROWS, Outcome, Row, VendorCase, begin, cases, failed, is_right, make, spec_of, work
 from tests.vendors.live import Ear, run
@@ -109,6 +111,22 @@ async def _happy(case: VendorCase, row: str) -> str:
         await provider.close()
         assert provider.streams == 0
     return outcome
+
+
+async def _usage(case: VendorCase, row: str) -> str:
+    async with case.fake() as vendor:
+        provider = make(case, _url(vendor, case))
+        await provider.warm()
+        ear = Ear()
+        stream = await provider.open(spec_of(case), ear)
+        await work(case, stream, ear, 1)
+        told = await ear.wait(i.Usage)
+        assert set(told.amounts) <= set(AMOUNTS)
+        assert all(math.isfinite(value) and value >= 0 for value in told.amounts.values())
+        assert any(told.amounts.values()), "nothing was used"
+        await stream.close(drain=False)
+        await provider.close()
+    return "right"
 
 
 async def _refused(case: VendorCase, row: str) -> str:
@@ -408,7 +426,7 @@ async def _after_cancel(case: VendorCase, row: str) -> str:
 
 
 SCENES: dict[str, Scene] = {
-    "happy": _happy, "cancel_open": _cancel_open, "cancel_close": _cancel_close, "close_busy": _close_busy,
-    "slow": _slow, "many": _many, "timeout": _timeout, "connect": _nobody, "busy_close": _at_work, "lost": _at_work,
-    "stall": _at_work, "after_cancel": _after_cancel,
+    "happy": _happy, "usage": _usage, "cancel_open": _cancel_open, "cancel_close": _cancel_close,
+    "close_busy": _close_busy, "slow": _slow, "many": _many, "timeout": _timeout, "connect": _nobody,
+    "busy_close": _at_work, "lost": _at_work, "stall": _at_work, "after_cancel": _after_cancel,
 }  # fmt: skip
