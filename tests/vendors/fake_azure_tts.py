@@ -1,17 +1,22 @@
 """Azure's speech over REST, `/cognitiveservices/v1`: strict about headers and SSML, on a port of its own.
 
-Source   protocols sheet 6.1 and 6.4; learn.microsoft.com on SSML.
+The vendor's SDK does not speak REST, only the protocol of its WebSocket. So that is here too, as far as the SDK needs
+it to have a text spoken: the SSML that the SDK writes is held to the same rules as ours.
+
+Source   protocols sheet 6.1, 6.4 and 6.5; learn.microsoft.com on SSML; what azure-cognitiveservices-speech 1.53 sends.
 """
 
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Iterator
+from typing import Any
 from xml.etree import ElementTree
 
 from aiohttp import web
 
-from tests.vendors.peer import Body
+from tests.vendors.peer import Body, Peer
 from tests.vendors.server import KEY, FakeVendor, Route
 from tests.vendors.speaker import pieces, spoken
 
@@ -45,6 +50,7 @@ class FakeAzureTts(FakeVendor):
         yield "POST", "/cognitiveservices/v1", self.http(self.speak)
         yield "GET", "/cognitiveservices/v1", self.http(self.touch)
         yield "GET", "/cognitiveservices/voices/list", self.http(self.voices)
+        yield "GET", "/tts/cognitiveservices/websocket/v1", self.socket(self.talk, protocols=("USP",))
 
     async def check(self, request: web.Request) -> web.Response | None:
         if request.headers.get("Ocp-Apim-Subscription-Key") != KEY:
@@ -80,6 +86,34 @@ class FakeAzureTts(FakeVendor):
         for piece in pieces(spoken(text, rate_hz).pcm, rate_hz):
             await body.write(piece)
 
+    async def talk(self, peer: Peer) -> None:
+        """One text after the other: configuration, context, SSML; then audio in frames with headers."""
+        rate_hz = 0
+        while True:
+            message = await peer.receive()
+            head, _, body = str(message).partition("\r\n\r\n")
+            named = {n.lower(): v.strip() for n, _, v in (line.partition(":") for line in head.split("\r\n"))}
+            self.seen[named["path"]] += 1
+            if named["path"] == "synthesis.context":
+                rate_hz = _FORMATS[json.loads(body)["synthesis"]["audio"]["outputFormat"]]
+            elif named["path"] == "ssml":
+                await self._turn(peer, named["x-requestid"], body, rate_hz)
+
+    async def _turn(self, peer: Peer, request: str, document: str, rate_hz: int) -> None:
+        text = self._text(document)
+        if text is None:
+            await peer.close(1007, "SSML is not valid")
+            return
+        self.texts.append(text)
+        stream = uuid.uuid4().hex
+        await peer.send(_framed("turn.start", request, {"context": {"serviceTag": stream}}))
+        spoken_as = {"context": {"serviceTag": stream}, "audio": {"type": "inline", "streamId": stream}}
+        await peer.send(_framed("response", request, spoken_as))
+        head = f"X-RequestId:{request}\r\nContent-Type:audio/x-wav\r\nX-StreamId:{stream}\r\nPath:audio\r\n".encode()
+        for piece in (*pieces(spoken(text, rate_hz).pcm, rate_hz), b""):
+            await peer.send(len(head).to_bytes(2, "big") + head + piece)
+        await peer.send(_framed("turn.end", request, {}))
+
     def _text(self, document: str) -> str | None:
         """What is to be spoken. None: the vendor would not take it."""
         try:
@@ -95,3 +129,8 @@ class FakeAzureTts(FakeVendor):
             return None
         self.documents.append(root)
         return "".join(voices[0].itertext())
+
+
+def _framed(path: str, request: str, body: dict[str, Any]) -> str:
+    head = f"X-RequestId:{request}\r\nContent-Type:application/json; charset=utf-8\r\nPath:{path}"
+    return f"{head}\r\n\r\n{json.dumps(body)}"
