@@ -200,6 +200,7 @@ class ModelVoice:
         reply = self._desk.current
         if reply is not None:
             self._unanswered = not reply.started
+            reply.response = None  # the next model counts from 1 too: a cancel of this one would silence its own
             self._desk.fail(reply.id)
         else:
             self._unanswered = owed or (self._law.caller is not law.CallerState.SPEAKING and self._law.has_words)

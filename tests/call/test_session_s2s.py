@@ -367,6 +367,7 @@ def test_a_model_that_dies_in_mid_reply_is_followed_by_one_that_knows_what_was_h
         ("user", "hello world"), ("agent", stopped[0].heard), ("agent", "After."),
     ]  # fmt: skip
     assert asked_s(call, "second") == [6.0]
+    assert told(call, "cancel", "second") == told(call, "heard", "second") == []  # its first response is another
 
 
 def test_responses_of_a_dead_model_that_waited_are_not_said() -> None:
