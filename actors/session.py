@@ -480,7 +480,7 @@ class VoiceSession:
             self._speak.model.due_s if self._speak.model else None,
         ]
         dues.append(self._roll.due_s)
-        if self._listen.lull is not None:
+        if self._listen.lull is not None and self.lane is None:  # in step nobody is mute
             dues.append(self._listen.lull.due_s)
         if self._speak.current is not None:
             dues += [self._speak.current.voice_due_s, self._speak.current.context_due_s]
