@@ -603,6 +603,8 @@ class VoiceSession:
         """Audio was let go of, here or on its way to or from here."""
         if not self._dropped:
             self._dropped_since_s = self._clock()
+            self._duties_s = min(self._duties_s, self._dropped_since_s + 1.0)
+            self.wake_s = min(self.wake_s, self._duties_s)
         self._dropped[stage, policy] = self._dropped.get((stage, policy), 0.0) + ms
 
     def _flush_dropped(self) -> None:
