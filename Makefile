@@ -9,13 +9,14 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 SDK := .sdk
 
-.PHONY: help demo test lint vendors sdk bench bench-peers clean
+.PHONY: help demo test lint vendors vendors-call sdk bench bench-peers clean
 
 help:
 	@echo "make demo    six calls, offline: transcripts, replies, latencies; recordings and pictures in out/demo"
 	@echo "make test    every test; T='-k name' or T=tests/law for some"
 	@echo "make lint    ruff (rules and format) and mypy"
 	@echo "make vendors the contract of every network adapter against its fake vendor, and the matrix of it"
+	@echo "make vendors-call   a whole call through the fake of every vendor, and a table; V='deepgram azure-tts' for some"
 	@echo "make sdk     the vendors' own SDKs in $(SDK) (downloads 100 MB); tests/vendors/sdk then runs with the tests"
 	@echo "make bench   what a session costs, what an open costs; BENCH_ARGS='--sessions 1000' for density"
 	@echo "make bench-peers   two other frameworks in environments of their own, and all three compared (downloads 1 GB)"
@@ -47,6 +48,9 @@ lint: $(STAMP)
 
 vendors: $(STAMP)
 	$(BIN)/python -m pytest tests/vendors/test_contract_vendors.py
+
+vendors-call: $(STAMP)
+	$(BIN)/python -m tests.vendors.calls $(V)
 
 # An environment of its own: the SDKs want what they want, and nothing of Patchbay needs them.
 $(SDK)/.installed: requirements-sdk.lock | $(STAMP)

@@ -44,7 +44,7 @@ def up(chosen: Configuration) -> None:
     tried: list[LiveResult] = []
     try:
         with Progress(notes) as progress:
-            from cluster.connect import start, stop
+            from cluster.connect import address, start, stop
 
             router = start(chosen.text, chosen.source, progress=progress, live=tried.append)
     finally:
@@ -54,7 +54,9 @@ def up(chosen: Configuration) -> None:
         ready = asyncio.run(_answer(router, lambda r: r.ready.remote(providers=True)))
     for provider, wrong in sorted(ready["providers"].items()):
         notes.print(f"{provider}: {wrong or 'ready'}", markup=False, style="red" if wrong else None)
-    notes.print("up; patchbay call FILE.wav --address auto; Ctrl-C ends it", markup=False)
+    where = f"RAY_AUTH_MODE=token RAY_ADDRESS={address()}"  # Ray looks for its token by itself for a found one alone
+    said = f"up; patchbay call FILE.wav --address auto; Ctrl-C ends it; where several run: {where}"
+    notes.print(said, markup=False, soft_wrap=True)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         signal.pause()  # Ray's driver has its own threads; there is nothing for this one to do

@@ -27,7 +27,7 @@ from router.errors import ClusterError
 from router.readiness import live_checks
 from router.table import RouteTable
 
-__all__ = ["connect", "start", "stop"]
+__all__ = ["address", "connect", "start", "stop"]
 
 Progress = Callable[[str], None]
 """Told what is ready, as it gets ready."""
@@ -158,6 +158,13 @@ def connect(address: str = "auto") -> Any:
         raise ClusterError(f"the Ray cluster at {address} has no Patchbay router; start one there") from None
     _ask(router.info.remote(), _ANSWER_S, "the session router")
     return router
+
+
+def address() -> str:
+    """host:port of the Ray cluster that this process is in: for `connect`, where `auto` could mean another one."""
+    import ray
+
+    return str(ray.get_runtime_context().gcs_address)
 
 
 def stop(router: Any, *, timeout_s: float = 10.0) -> None:
