@@ -186,7 +186,6 @@ class OpenAiRealtimeStream(S2sLine):
         known = self.responses.get(response)
         if known is None or self.is_over:
             return
-        self._asks = deque(ask for ask in self._asks if ask.response is not known)
         answer = self._answer_of(response)
         if answer is not None and answer.is_live and not known.is_over:
             self.send(wire.event("response.cancel", event_id=self._id("cut"), response_id=answer.id))

@@ -79,6 +79,8 @@ class FakeOpenAiRealtime(FakeVendor):
         """Of each connection."""
         self.created: list[dict[str, Any]] = []
         """The `response` of each `response.create`."""
+        self.responses: list[str] = []
+        """Their ids."""
         self.truncated: dict[str, int] = {}
         self.audio_ms = 0.0
         """Heard, of all connections."""
@@ -358,6 +360,7 @@ class _Conversation:
             await self.send("response.output_audio.delta", **at, delta=base64.b64encode(bytes(9600)).decode())
             await self.send("response.done", response=self._response("resp_stranger", "completed", {}))
         now = self.speaking = _Speaking(self._id("resp"), asked.get("metadata") or {})
+        self.vendor.responses.append(now.id)
         await self.send("response.created", response=self._response(now.id, "in_progress", now.metadata))
         now.task = self.job(self._respond(now, asked))
 

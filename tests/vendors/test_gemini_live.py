@@ -149,10 +149,14 @@ def test_an_interruption_of_what_was_sent_whole_is_told_too() -> None:
         async with FakeGeminiLive() as vendor, talk(vendor, ear) as stream:
             utter(stream, "ten of clubs")
             await ear.wait(i.ResponseDone)
-            await vendor.peers[0].say({"serverContent": {"interrupted": True}})
-            await vendor.peers[0].say({"serverContent": {"turnComplete": True}})
+            late = {"outputTranscription": {"text": "and that is all"}}
+            for said in ({"interrupted": True}, late, {"turnComplete": True}):
+                await vendor.peers[0].say({"serverContent": said})
             assert (await ear.wait(i.ModelInterrupted)).response == 1
-            assert len(ear.all(i.ResponseDone)) == 1
+            utter(stream, "queen of hearts")
+            await ear.wait(i.ResponseDone, 2)
+            assert text(ear, 1) + text(ear, 2) == "I heard ten of clubsI heard queen of hearts"
+            assert len(ear.all(i.ResponseStarted)) == 2
 
     run(scene())
 
@@ -333,6 +337,22 @@ def test_it_changes_its_connection_before_its_end_and_loses_no_word() -> None:
             assert not ear.all(i.Fault)
             assert not ear.all(i.Expiring)
             await model.close()
+
+    run(scene())
+
+
+def test_it_changes_its_connection_when_an_answer_is_over_and_not_before() -> None:
+    async def scene() -> None:
+        ear = Ear()
+        async with FakeGeminiLive(speed=15.0) as vendor, talk(vendor, ear) as stream:
+            stream.inject("agent", LONG)
+            stream.respond()
+            await ear.wait(i.TtsAudio)
+            await vendor.peers[0].say({"goAway": {"timeLeft": "50s"}})
+            await ear.wait(i.ResponseDone)
+            assert (len(vendor.setups), heard(ear, 1)) == (1, LONG)
+            await vendor.until(lambda: len(vendor.setups) == 2)
+            assert vendor.conversations[1][-1] == ("model", LONG)
 
     run(scene())
 

@@ -129,6 +129,7 @@ def test_what_was_not_heard_is_no_part_of_the_conversation() -> None:
             cut, whole = vendor.conversations[0]
             assert (cut.text, cut.audio_ms) == ("", 640)
             assert whole.text == LONG
+            assert (vendor.seen["conversation.item.truncate"], vendor.seen["conversation.item.delete"]) == (1, 1)
             assert not vendor.seen["response.cancel"]
             assert len(ear.all(i.ResponseDone)) == 3
 
@@ -151,6 +152,45 @@ def test_an_answer_under_way_is_cancelled_and_cut_where_the_caller_stopped_liste
             assert list(vendor.truncated.values()) == [300]
             assert [e for e in ear.told[told:] if e is not usage] == []
             assert ear.all(i.ModelInterrupted) == []
+
+    run(scene())
+
+
+def test_a_tool_that_a_cancelled_answer_calls_is_not_run() -> None:
+    async def scene() -> None:
+        ear = Ear()
+        async with FakeOpenAiRealtime() as vendor, talk(vendor, ear, tools=(STATUS,)) as stream:
+            stream.inject("agent", LONG)
+            stream.respond()
+            await ear.wait(i.TtsAudio)
+            stream.cancel(1)
+            call = {"id": "item_9", "type": "function_call", "status": "completed", "call_id": "c", "name": "status"}
+            late = {"type": "response.output_item.done", "response_id": vendor.responses[0], "item": call}
+            await vendor.peers[0].say(late)
+            await ear.wait(i.Usage)
+            stream.inject("agent", "yes")
+            stream.respond()
+            await ear.wait(i.ResponseDone, 2)
+            assert not ear.all(i.ToolCall)
+
+    run(scene())
+
+
+def test_an_answer_that_is_cancelled_while_it_is_asked_for_again_is_not_made() -> None:
+    async def scene() -> None:
+        ear = Ear()
+        async with FakeOpenAiRealtime() as vendor, talk(vendor, ear) as stream:
+            vendor.fail_next = [{"code": "server_error", "type": "server_error", "message": "Sorry."}]
+            vendor.orders.delay_s = 0.05
+            stream.inject("agent", LONG)
+            stream.respond()
+            await vendor.until(lambda: vendor.seen["response.create"] == 2)
+            stream.cancel(1)
+            await vendor.until(lambda: vendor.seen["response.cancel"] == 1)
+            await ear.wait(i.Usage)  # of the second attempt, which is over
+            assert ear.all(i.ResponseDone) == [i.ResponseDone(response=1, status="cancelled")]
+            assert len(ear.all(i.ResponseStarted)) == 1
+            assert not ear.all(i.TtsAudio)
 
     run(scene())
 
@@ -219,11 +259,12 @@ def test_two_utterances_of_one_turn_are_two_items_and_one_answer() -> None:
         async with FakeOpenAiRealtime() as vendor, talk(vendor, ear, vad="local") as stream:
             pos = 0
             for words in ("ten of", "clubs"):
-                stream.activity_start(pos)
+                stream.activity_start(max(0, pos - RATE_HZ // 5))  # speech is noticed late: it began before
                 pos = utter(stream, words, pos, silence_s=0.2)
                 stream.activity_end(pos)
             stream.respond()
             await ear.wait(i.ResponseDone)
+            assert vendor.audio_ms == pytest.approx(pos * 1000 / RATE_HZ, abs=1)  # and nothing is sent twice
             await ear.until(lambda: len([t for t in ear.all(i.InputText) if t.final]) == 2)
             one, two = (t for t in ear.all(i.InputText) if t.final)
             assert (one.text, two.text, one.to_pos) == ("ten of", "clubs", two.from_pos)
