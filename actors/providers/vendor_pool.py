@@ -250,6 +250,8 @@ class VendorPool:
                     self.give(await self._new(request))
                     continue
                 except ProviderError as error:
+                    if self._closed:
+                        return
                     log.warning("vendor.prewarm_failed", provider=self._vendor.name, kind=error.kind)
                     if not error.retryable:
                         self._wanted.pop(request, None)
