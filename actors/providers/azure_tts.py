@@ -30,7 +30,7 @@ from actors.providers.vendor_tts import TtsSettings
 from actors.providers.vendor_tts_http import Answer, HttpTtsProvider
 from router.errors import ProviderError
 
-__all__ = ["AzureTtsOptions", "Provider"]
+__all__ = ["AzureTtsOptions", "Provider", "billed", "ssml"]
 
 _FORMATS = {
     24000: "raw-24khz-16bit-mono-pcm",
@@ -40,6 +40,7 @@ _FORMATS = {
     44100: "raw-44100hz-16bit-mono-pcm",
     48000: "raw-48khz-16bit-mono-pcm",
 }
+_HAN = (("\u4e00", "\u9fff"), ("\u3400", "\u4dbf"), ("\uf900", "\ufaff"), ("\U00020000", "\U000323af"))
 _TEXT_MAX = 4000
 """Characters of one request: 10 min of audio are the vendor's bound, which this is far below."""
 _PATH = "/cognitiveservices/v1"
@@ -119,6 +120,7 @@ class Provider(HttpTtsProvider[AzureTtsOptions]):
         }  # fmt: skip
         content = ssml(options, answer.part.text).encode()
         url = self.endpoint.http(_PATH, query)
+        answer.used({"characters": float(billed(options, answer.part.text))})
         async with self.http.stream("POST", url, headers=headers, content=content, tenant=tenant) as response:
             check_raw(answer.saying.vendor, response.headers.get("content-type", ""), rate_hz)
             async for piece in response.aiter_bytes():
@@ -131,7 +133,21 @@ class Provider(HttpTtsProvider[AzureTtsOptions]):
 def ssml(options: AzureTtsOptions, text: str) -> str:
     """The document for one text, in which nothing of the text is markup."""
     language = options.language or "-".join(options.voice.split("-")[:2])
-    inner = escape("".join(c for c in text.strip() if _is_xml(c)))
+    return (
+        '<speak version="1.0" xmlns="http://www.w3.org/2001/10/synthesis" xmlns:mstts="https://www.w3.org/2001/mstts"'
+        f" xml:lang={quoteattr(language)}><voice name={quoteattr(options.voice)}>"
+        f"{_styled(options, escape(_clean(text)))}</voice></speak>"
+    )
+
+
+def billed(options: AzureTtsOptions, text: str) -> int:
+    """Characters as the vendor counts them: a Chinese one is two, whatever the language, and markup within the voice
+    counts as well (page "What is text to speech?", billable characters)."""
+    spoken = _clean(text)
+    return len(_styled(options, spoken)) + sum(map(_is_han, spoken))
+
+
+def _styled(options: AzureTtsOptions, inner: str) -> str:
     named = (("rate", options.rate_percent), ("pitch", options.pitch_percent), ("volume", options.volume_percent))
     prosody = " ".join(f'{name}="{value:+d}%"' for name, value in named if value is not None)
     if prosody:
@@ -141,10 +157,16 @@ def ssml(options: AzureTtsOptions, text: str) -> str:
     if options.style is not None:
         degree = "" if options.style_degree is None else f' styledegree="{options.style_degree:g}"'
         inner = f"<mstts:express-as style={quoteattr(options.style)}{degree}>{inner}</mstts:express-as>"
-    return (
-        '<speak version="1.0" xmlns="http://www.w3.org/2001/10/synthesis" xmlns:mstts="https://www.w3.org/2001/mstts"'
-        f" xml:lang={quoteattr(language)}><voice name={quoteattr(options.voice)}>{inner}</voice></speak>"
-    )
+    return inner
+
+
+def _clean(text: str) -> str:
+    return "".join(c for c in text.strip() if _is_xml(c))
+
+
+def _is_han(c: str) -> bool:
+    """Of the ideographs of Unicode: the unified ones, their extensions, the compatibility forms."""
+    return any(first <= c <= last for first, last in _HAN)
 
 
 def _is_xml(c: str) -> bool:

@@ -10,7 +10,7 @@ import pytest
 
 from actors.providers import interface as i
 from actors.providers.azure_tts import Provider as Azure
-from actors.providers.azure_tts import ssml
+from actors.providers.azure_tts import billed, ssml
 from actors.providers.openai_tts import Provider as OpenAi
 from actors.providers.vendor_tts_http import HttpTtsProvider
 from actors.secrets import Secret
@@ -52,7 +52,8 @@ def test_turns_reuse_a_connection_and_sentences_come_in_their_order(fake: type[F
             assert vendor.connections <= 3  # a sentence, the one after it, and the first look at the vendor
             assert voice.counts.reused >= 7
             usage = ear.all(i.Usage)[0].amounts
-            assert usage["characters"] == len("Ten of clubs, please. It costs 3.50 now! Bye.")
+            between = 2 if fake is FakeOpenAiTts else 0  # the spaces, which Azure is not sent
+            assert usage["characters"] == len("Ten of clubs, please.It costs 3.50 now!Bye.") + between
             assert usage["audio_s"] == pytest.approx(len(ear.pcm(1)) / 48000)
             await line.close(drain=False)
             await voice.close()
@@ -260,5 +261,36 @@ def test_openai_is_probed_by_its_model() -> None:
         with pytest.raises(ProviderError, match="secret"):
             OpenAi({}, None, None)
         OpenAi({"auth": "none"}, None, "http://127.0.0.1:9/v1")
+
+    run(scene())
+
+
+@pytest.mark.parametrize(
+    ("options", "text", "count"),
+    [
+        ({}, " Hello. ", 6),
+        ({}, "R&D", 3),
+        ({}, "\u4f60\u597d.", 5),
+        ({}, "\u65e5\u672c\u3067", 5),  # two of Chinese origin, one that is not
+        ({}, "\U00020000", 2),
+        ({"rate_percent": 10}, "Hello.", 6 + len('<prosody rate="+10%"></prosody>')),
+        ({"language": "fr-FR"}, "Oui", 3 + len('<lang xml:lang="fr-FR"></lang>')),
+    ],
+)
+def test_azure_counts_characters_as_its_bill_does(options: dict[str, Any], text: str, count: int) -> None:
+    assert billed(Azure.Options.model_validate({"voice": "en-US-AvaMultilingualNeural", **options}), text) == count
+
+
+def test_azure_tells_what_it_bills() -> None:
+    async def scene() -> None:
+        async with FakeAzureTts() as vendor:
+            voice, ear = azure(vendor, rate_percent=10), Ear()
+            line = await voice.open(spec(rate_hz=RATE_HZ), ear)
+            text = say(line, 1, "One.", "Two.")
+            await ear.wait(i.Done)
+            markup = len('<prosody rate="+10%"></prosody>')
+            assert ear.all(i.Usage)[0].amounts["characters"] == len(text.replace(" ", "")) + 2 * markup
+            await line.close(drain=False)
+            await voice.close()
 
     run(scene())
