@@ -716,7 +716,7 @@ class VoiceSession:
     def stage_changed(self, slot: StageSlot, before: str, why: str) -> None:
         self._leave_lane()
         self._roll.gone(slot)
-        if before != slot.provider:  # else its time was up, and it serves on
+        if why != "expired":  # else its time was up, and it serves on
             self.emit(ev.ProviderChanged, stage=slot.stage, before=before, after=slot.provider, why=why)
         if slot.stage in FALLBACKS and slot.candidate.type == FALLBACKS[slot.stage]:
             self.emit(ev.Degraded, stage=slot.stage, detail=f"every candidate failed; {slot.provider} stands in")

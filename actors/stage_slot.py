@@ -254,7 +254,15 @@ class StageSlot:
 
     def _is_spent(self, fault: Fault) -> bool:
         """A stream that served its time: another of the same candidate follows. One that never lives is a failure."""
-        if fault.kind != "expired" or self.state != "ready":
+        return fault.kind == "expired" and self._lived()
+
+    def _is_cut_off(self, fault: Fault) -> bool:
+        """The way to its actor broke and nobody stands behind it: its pool has another actor, or the way mends."""
+        return fault.kind == "connect" and self.index + 1 == len(self._candidates) and self._lived()
+
+    def _lived(self) -> bool:
+        """It served, and not for the third time in a row only for a moment."""
+        if self.state != "ready":
             return False
         self._expired = self._expired + 1 if self._clock() - self._ready_s < LIFE_S else 0
         return self._expired < EXPIRED_MAX
@@ -263,6 +271,7 @@ class StageSlot:
         before, spent = self.provider, self._is_spent(fault)
         if not spent:
             self._connector.outcome(self, fault)
+            spent = self._is_cut_off(fault)
         if self.port is not None:
             self.port.close()
             self.port = None

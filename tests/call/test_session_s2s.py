@@ -34,8 +34,8 @@ def tells(at_s: float, *events: pi.ProviderEvent, model: str = "model") -> Act:
     return at_s, act
 
 
-def fails(at_s: float, model: str = "model") -> Act:
-    return at_s, lambda _, given: given[model].handle.fail("connect")
+def fails(at_s: float, model: str = "model", kind: str = "connect") -> Act:
+    return at_s, lambda _, given: given[model].handle.fail(kind)
 
 
 def told(call: Played, name: str, model: str = "model") -> list[tuple[Any, ...]]:
@@ -477,7 +477,24 @@ def test_two_hundred_items_wait_for_a_stream_that_must_be_leased() -> None:
 
 
 def test_the_last_model_dead_is_fatal_and_says_so() -> None:
-    call = play([], 9.0, acts=[fails(2.0)], **models(model={}))
+    call = play([], 9.0, acts=[fails(2.0, kind="protocol")], **models(model={}))
     (error,) = call.of("error")
-    assert (error.stage, error.kind, error.fatal) == ("s2s", "connect", True)
+    assert (error.stage, error.kind, error.fatal) == ("s2s", "protocol", True)
     assert call.ending == ("error", pytest.approx(2.0, abs=0.021))
+
+
+def test_the_last_model_cut_off_is_asked_for_again_and_hears_the_history() -> None:
+    call = play([(1.0, 2.0), (5.0, 6.0)], 9.0, acts=[fails(4.5)], **models(model={}))
+    assert not call.of("error")
+    (changed,) = call.of("provider.changed")
+    assert (changed.before, changed.after, changed.why) == ("model", "model", "connect")
+    assert call.providers["model"].handle.opened == 2
+    assert told(call, "inject")
+    assert len(call.of("voice.stopped")) == 2
+
+
+def test_one_that_is_cut_off_again_and_again_ends_the_call() -> None:
+    call = play([], 9.0, acts=[fails(at_s) for at_s in (2.0, 3.0, 4.0)], **models(model={}))
+    (error,) = call.of("error")
+    assert (error.kind, error.fatal) == ("connect", True)
+    assert call.ending == ("error", pytest.approx(4.0, abs=0.021))
