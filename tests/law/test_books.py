@@ -186,16 +186,18 @@ def test_a_burst_that_makes_a_host_lag_opens_no_other_and_a_lag_that_lasts_does(
     assert book.to_start(8.0 + LAG_HOLD_S) == 0, "with few sessions it is the machine that lags"
 
 
-def test_a_host_that_lags_beside_an_empty_one_that_lags_too_opens_no_other() -> None:
+@pytest.mark.parametrize(
+    ("beside", "opened"),
+    [(LAG_SESSIONS, 0), (2 * LAG_SESSIONS - 1, 1)],
+    ids=["beside one of half its sessions it is the machine", "beside one as full it is the sessions"],
+)
+def test_a_host_that_lags_beside_an_emptier_one_that_lags_too_opens_no_other(beside: int, opened: int) -> None:
     book = books(max_sessions=100).host_book("eu")
-    for name, sessions in (("h1", 60), ("h2", 0)):
+    for name, sessions in (("h1", 2 * LAG_SESSIONS), ("h2", beside)):
         book.started(worker(name, 100, "host"))
         book.hosts[name].sessions.update(f"{name}-{i}" for i in range(sessions))
         book.hosts[name].report_lag(60.0, 0.0)
-    book.hosts["h2"].sessions.update(f"h2-{i}" for i in range(10))  # there is no empty one to give
-    assert book.to_start(LAG_HOLD_S) == 0, "it is the machine"
-    book.hosts["h2"].report_lag(1.0, LAG_HOLD_S)
-    assert book.to_start(LAG_HOLD_S) == 1, "it is the sessions"
+    assert book.to_start(LAG_HOLD_S) == opened
 
 
 def test_what_a_restarted_router_finds_is_booked_again() -> None:
