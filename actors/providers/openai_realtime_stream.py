@@ -16,9 +16,8 @@ Errors    most leave the session open. Those that answer what we can do without 
 from __future__ import annotations
 
 import itertools
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from random import Random
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -35,6 +34,7 @@ from actors.providers.interface import (
     ToolCall,
     Usage,
 )
+from actors.providers.openai_realtime_items import ASKS_MAX, Answer, Ask, Asks, CallerItems, keep
 from actors.providers.vendor_counts import VendorCounts
 from actors.providers.vendor_faults import Vendor
 from actors.providers.vendor_json import decode, encode, kind_of
@@ -53,47 +53,9 @@ log = get_logger("openai-realtime")
 
 FIXED = frozenset({"model", "vad", "chunk_ms", "stall_s", "open_s", "life_s", "prewarm"})
 """Set when the stream is opened."""
-_ANSWERS_MAX = 32
-_ASKS_MAX = 16
-_SPANS_MAX = 64
-_COMMIT_LEAST_S = 0.1
-"""The vendor commits no less audio."""
-_END_SLACK_MS = 100.0
-"""Its own count of an item's audio may be so much shorter than what it sent (pipecat#2106)."""
 _IS_ANSWERING = "conversation_already_has_active_response"
 _ENDS: frozenset[FaultKind] = frozenset({"auth", "quota", "expired"})
 """Errors after which nothing more is to be had, whatever they answer."""
-
-
-@dataclass(slots=True)
-class _Ask:
-    id: str
-    fields: dict[str, Any]
-    response: Response | None = None
-    """The one that failed, and is asked again."""
-
-
-@dataclass(slots=True)
-class _Part:
-    """A message of a response."""
-
-    item_id: str
-    samples: int = 0
-
-
-@dataclass(slots=True)
-class _Answer:
-    """A response at the vendor."""
-
-    id: str
-    response: Response
-    ask: _Ask | None
-    """Ours; None: the vendor began it itself."""
-    is_live: bool = True
-    parts: list[_Part] = field(default_factory=list)
-    called: bool = False
-    heard_ms: float | None = None
-    """Told, and not yet to the vendor."""
 
 
 class OpenAiRealtimeStream(S2sLine):
@@ -109,20 +71,14 @@ class OpenAiRealtimeStream(S2sLine):
         super().__init__(spec, emit, vendor, counts, home, settings, rng, ended)
         self._options = options
         self._numbers = itertools.count(1)
-        self._answers: OrderedDict[str, _Answer] = OrderedDict()
-        self._live: _Answer | None = None
-        self._asks: deque[_Ask] = deque()
-        self._asking: _Ask | None = None
-        """Sent, and not begun."""
+        self._answers: OrderedDict[str, Answer] = OrderedDict()
+        self._live: Answer | None = None
+        self._asks = Asks()
         self._vad_owes = False
         """The vendor heard the end of a turn and will answer."""
         self._pending: str | None = None
         """A text of the agent: said before, or to be spoken."""
-        self._spans: OrderedDict[str, tuple[int, int]] = OrderedDict()
-        self._texts: OrderedDict[str, str] = OrderedDict()
-        self._commits: deque[tuple[str, int, int]] = deque()
-        self._uncommitted = 0
-        self._uncommitted_from = spec.pos
+        self._caller = CallerItems()
         self._spoke = False
         self._setup_id = ""
 
@@ -132,7 +88,7 @@ class OpenAiRealtimeStream(S2sLine):
         self._setup_id = self._update_session()
 
     def chunk(self, pcm: bytes) -> Message:
-        self._uncommitted += len(pcm) // 2
+        self._caller.given(len(pcm) // 2)
         return wire.append(pcm)
 
     def before_audio(self) -> None:
@@ -140,8 +96,7 @@ class OpenAiRealtimeStream(S2sLine):
 
     def activity_start(self, pos: int) -> None:
         if self.settings.gated and not self.is_over:
-            if not self._uncommitted:
-                self._uncommitted_from = max(pos, self.given_end)
+            self._caller.starts(max(pos, self.given_end))
             self.open_gate(pos)
 
     def activity_end(self, pos: int) -> None:
@@ -218,12 +173,9 @@ class OpenAiRealtimeStream(S2sLine):
 
     def _commit(self) -> None:
         """The audio so far is an item of the caller's: it is transcribed, and there when a response is asked for."""
-        if self._uncommitted < _COMMIT_LEAST_S * self.spec.rate_hz:
-            return
         id = self._id("commit")
-        self._commits.append((id, self._uncommitted_from, self.given_end))
-        self._uncommitted, self._uncommitted_from = 0, self.given_end
-        self.send(wire.event("input_audio_buffer.commit", event_id=id))
+        if self._caller.commit(id, self.given_end):
+            self.send(wire.event("input_audio_buffer.commit", event_id=id))
 
     def _id(self, what: str) -> str:
         return f"{what}-{next(self._numbers)}"
@@ -231,51 +183,39 @@ class OpenAiRealtimeStream(S2sLine):
     # ----------------------------------------------------------------------------------------------------- asking
 
     def _ask(self, fields: dict[str, Any], response: Response | None = None) -> None:
-        if len(self._asks) >= _ASKS_MAX:
-            self.fail(self.vendor.error("overload", f"{_ASKS_MAX} responses wait for the one before them"))
+        if not self._asks.add(Ask(self._id("ask"), fields, response), first=response is not None):
+            self.fail(self.vendor.error("overload", f"{ASKS_MAX} responses wait for the one before them"))
             return
-        self._asks.append(_Ask(self._id("ask"), fields, response))
         self._next()
 
     def _next(self) -> None:
         """Ask for the one that waited longest, if none is under way."""
-        if self._asks and self._asking is None and self._live is None and not self.is_over:
-            ask = self._asking = self._asks.popleft()
+        ask = self._asks.next() if self._live is None and not self.is_over else None
+        if ask is not None:
             fields = {**ask.fields, "metadata": {"patchbay": ask.id}}
             self.send(wire.event("response.create", event_id=ask.id, response=fields))
         self._owe()
 
     def _owe(self) -> None:
-        if self._asking is not None or self._live is not None or self._asks or self._vad_owes:
+        if self._live is not None or self._asks or self._vad_owes:
             self.watch.owe()
         else:
             self.watch.settle()
 
-    def _answer_of(self, number: int) -> _Answer | None:
+    def _answer_of(self, number: int) -> Answer | None:
         return next((a for a in reversed(self._answers.values()) if a.response.number == number), None)
 
-    def _cut(self, answer: _Answer) -> None:
+    def _cut(self, answer: Answer) -> None:
         """Tell the vendor how much of its answer was heard; it forgets the rest."""
         heard_ms, answer.heard_ms = answer.heard_ms, None
         if heard_ms is None:
             return
-        begin_ms = 0.0
-        for part in answer.parts:
-            length_ms = part.samples * 1000 / wire.RATE_HZ
-            left_ms = heard_ms - begin_ms
-            begin_ms += length_ms
-            if left_ms >= max(1.0, length_ms - _END_SLACK_MS):
-                continue
-            id = self._id("cut")
-            if left_ms < 1.0:
-                self.send(wire.event("conversation.item.delete", event_id=id, item_id=part.item_id))
+        for item_id, end_ms in answer.cuts(heard_ms):
+            at = {"event_id": self._id("cut"), "item_id": item_id}
+            if end_ms is None:
+                self.send(wire.event("conversation.item.delete", **at))
             else:
-                self.send(
-                    wire.event(
-                        "conversation.item.truncate", event_id=id, item_id=part.item_id, content_index=0,
-                        audio_end_ms=int(left_ms),
-                    )
-                )  # fmt: skip
+                self.send(wire.event("conversation.item.truncate", **at, content_index=0, audio_end_ms=end_ms))
 
     # ------------------------------------------------------------------------------------- what the vendor says
 
@@ -283,7 +223,7 @@ class OpenAiRealtimeStream(S2sLine):
         kind = kind_of(self.vendor, message)
         handler = _HANDLERS.get(kind)
         if handler is None:
-            self.counts.unknown += kind not in _UNREAD
+            self.counts.unknown += kind not in wire.UNREAD
             return
         self.watch.heard()
         handler(self, message)
@@ -298,17 +238,14 @@ class OpenAiRealtimeStream(S2sLine):
 
     def _speech_started(self, message: Message) -> None:
         told = decode(self.vendor, message, wire.Spoke)
-        pos = self.pos(told.audio_start_ms)
-        self._keep(self._spans, told.item_id, (pos, pos))
+        self._caller.begins(told.item_id, self.pos(told.audio_start_ms))
         self._vad_owes = False
         self._owe()
         self.tell(SttSpeechStarted(pos=self.pos(told.audio_start_ms + self._padding_ms("prefix_padding_ms"))))
 
     def _speech_stopped(self, message: Message) -> None:
         told = decode(self.vendor, message, wire.Spoke)
-        begin, _ = self._spans.get(told.item_id, (self.spec.pos, 0))
-        end = self.pos(told.audio_end_ms)
-        self._keep(self._spans, told.item_id, (begin, end))
+        begin = self._caller.ends(told.item_id, self.pos(told.audio_end_ms), self.spec.pos)
         self._vad_owes = True
         self._owe()
         voiced_ms = told.audio_end_ms - self._padding_ms("silence_ms")
@@ -320,22 +257,19 @@ class OpenAiRealtimeStream(S2sLine):
 
     def _committed(self, message: Message) -> None:
         told = decode(self.vendor, message, wire.Spoke)
-        if self.settings.gated and self._commits:
-            _, begin, end = self._commits.popleft()
-            self._keep(self._spans, told.item_id, (begin, end))
+        if self.settings.gated:
+            self._caller.committed(told.item_id)
 
     def _transcript_delta(self, message: Message) -> None:
         told = decode(self.vendor, message, wire.Transcribed)
-        text = self._texts.get(told.item_id, "") + (told.delta or "")
-        self._keep(self._texts, told.item_id, text)
-        if text.strip():
-            self.tell(InputText(text=text.strip(), final=False))
+        text = self._caller.words(told.item_id, told.delta or "")
+        if text:
+            self.tell(InputText(text=text, final=False))
 
     def _transcript(self, message: Message) -> None:
         """Whole; or none, because it failed: that too is an answer."""
         told = decode(self.vendor, message, wire.Transcribed)
-        self._texts.pop(told.item_id, None)
-        begin, end = self._spans.pop(told.item_id, (None, None))
+        begin, end = self._caller.whole(told.item_id)
         self.tell(InputText(text=(told.transcript or "").strip(), final=True, from_pos=begin, to_pos=end))
 
     def _created(self, message: Message) -> None:
@@ -343,15 +277,12 @@ class OpenAiRealtimeStream(S2sLine):
         if body.id in self._answers:
             self.counts.stale += 1
             return
-        asked = self._asking
-        if asked is not None and (body.metadata or {}).get("patchbay") == asked.id:
-            self._asking = None
-        else:
-            self._vad_owes, asked = False, None
+        asked = self._asks.begun((body.metadata or {}).get("patchbay", ""))
+        self._vad_owes = self._vad_owes and asked is not None
         again = asked.response if asked is not None else None
-        answer = _Answer(body.id, again or self.begins(), asked)
+        answer = Answer(body.id, again or self.begins(), asked)
         self._live = answer
-        self._keep(self._answers, body.id, answer)
+        keep(self._answers, body.id, answer)
         self._owe()
         if answer.response.is_over:  # cancelled while it was asked for again
             self.send(wire.event("response.cancel", event_id=self._id("cut"), response_id=body.id))
@@ -362,7 +293,7 @@ class OpenAiRealtimeStream(S2sLine):
         if answer is None:
             self.counts.stale += 1
         elif told.item.type == "message" and told.item.id:
-            answer.parts.append(_Part(told.item.id))
+            answer.part(told.item.id)
 
     def _item_done(self, message: Message) -> None:
         """A call is told when it is whole."""
@@ -389,11 +320,7 @@ class OpenAiRealtimeStream(S2sLine):
         before = answer.response.samples
         self.sounds(answer.response, pcm)
         self._spoke = True
-        part = next((p for p in reversed(answer.parts) if p.item_id == told.item_id), None)
-        if part is None:
-            part = _Part(told.item_id)
-            answer.parts.append(part)
-        part.samples += answer.response.samples - before
+        answer.part(told.item_id).samples += answer.response.samples - before
 
     def _text_delta(self, message: Message) -> None:
         told = decode(self.vendor, message, wire.Delta)
@@ -432,7 +359,7 @@ class OpenAiRealtimeStream(S2sLine):
         self._cut(answer)
         self._next()
 
-    def _failed(self, answer: _Answer, why: wire.Error) -> None:
+    def _failed(self, answer: Answer, why: wire.Error) -> None:
         error = self.vendor.from_message(" ".join(filter(None, (why.code, why.type, why.message))), "overload")
         if answer.response.is_over and error.kind not in _ENDS:
             return
@@ -441,32 +368,25 @@ class OpenAiRealtimeStream(S2sLine):
             self.fail(error)
             return
         log.warning("openai-realtime.response_failed", code=self.vendor.text(why.code or "", 60))
-        self._asks.appendleft(_Ask(self._id("ask"), ask.fields if ask is not None else {}, answer.response))
+        self._ask(ask.fields if ask is not None else {}, answer.response)
 
     def _error(self, message: Message) -> None:
         told = decode(self.vendor, message, wire.ErrorEvent).error
         id, code = told.event_id or "", told.code or ""
-        asked = self._asking if self._asking is not None and id == self._asking.id else None
-        if code == _IS_ANSWERING and (asked is not None or not id):
-            self._asks.appendleft(asked or _Ask(self._id("ask"), {}))
-            self._asking = self._asking if asked is None else None
+        is_ask = self._asks.is_sent(id)
+        if code == _IS_ANSWERING and (is_ask or not id):
             self._vad_owes = False
-            if self._live is None:
-                self._next()
+            self._asks.add(self._asks.begun(id) or Ask(self._id("ask"), {}), first=True)
+            self._next()
             return
         usual: FaultKind = "overload" if told.type == "server_error" else "config"
         error = self.vendor.from_message(" ".join(filter(None, (code, told.type, told.message))), usual)
-        if asked is not None or id == self._setup_id or error.kind in _ENDS:
+        if is_ask or id == self._setup_id or error.kind in _ENDS:
             self.fail(error)
             return
-        self._commits = deque(commit for commit in self._commits if commit[0] != id)
+        self._caller.refused(id)
         self.counts.refused += 1
         log.warning("openai-realtime.refused", what=id.partition("-")[0], code=self.vendor.text(code, 60))
-
-    def _keep(self, store: OrderedDict[str, Any], key: str, value: Any) -> None:
-        store[key] = value
-        if len(store) > (_ANSWERS_MAX if store is self._answers else _SPANS_MAX):
-            store.popitem(last=False)
 
 
 _STREAM = OpenAiRealtimeStream
@@ -487,12 +407,3 @@ _HANDLERS: dict[str, Callable[[OpenAiRealtimeStream, Message], None]] = {
     "response.done": _STREAM._response_done,
     "error": _STREAM._error,
 }
-_UNREAD = frozenset({
-    "session.created", "conversation.created", "conversation.item.created", "conversation.item.added",
-    "conversation.item.done", "conversation.item.deleted", "conversation.item.truncated", "rate_limits.updated",
-    "conversation.item.retrieved", "conversation.item.input_audio_transcription.segment", "input_audio_buffer.cleared",
-    "input_audio_buffer.timeout_triggered", "response.content_part.added", "response.content_part.done",
-    "response.output_audio.done", "response.output_audio_transcript.done", "response.output_text.delta",
-    "response.output_text.done", "response.function_call_arguments.done",
-})  # fmt: skip
-"""Known, and of no use here."""

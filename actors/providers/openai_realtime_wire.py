@@ -21,12 +21,21 @@ if TYPE_CHECKING:
     from actors.providers.openai_realtime import OpenAiRealtimeOptions
 
 __all__ = [
-    "RATE_HZ", "Delta", "ErrorEvent", "Item", "ItemEvent", "ResponseEvent", "SessionEvent", "Spoke", "Transcribed",
-    "UsageBody", "amounts", "append", "create_message", "event", "session", "tool_output", "verbatim",
+    "RATE_HZ", "UNREAD", "Delta", "ErrorEvent", "Item", "ItemEvent", "ResponseEvent", "SessionEvent", "Spoke",
+    "Transcribed", "UsageBody", "amounts", "append", "create_message", "event", "session", "tool_output", "verbatim",
 ]  # fmt: skip
 
 RATE_HZ = 24_000
 _FORMAT = {"type": "audio/pcm", "rate": RATE_HZ}
+UNREAD = frozenset({
+    "session.created", "conversation.created", "conversation.item.created", "conversation.item.added",
+    "conversation.item.done", "conversation.item.deleted", "conversation.item.truncated", "rate_limits.updated",
+    "conversation.item.retrieved", "conversation.item.input_audio_transcription.segment", "input_audio_buffer.cleared",
+    "input_audio_buffer.timeout_triggered", "response.content_part.added", "response.content_part.done",
+    "response.output_audio.done", "response.output_audio_transcript.done", "response.output_text.delta",
+    "response.output_text.done", "response.function_call_arguments.done",
+})  # fmt: skip
+"""Known, and of no use here."""
 
 
 class Error(msgspec.Struct, frozen=True):
