@@ -30,9 +30,10 @@ from actors.providers.vendor_socket import Message, SocketRequest, VendorSocket
 from actors.task_home import TaskHome
 from router.errors import ProviderError
 
+__all__ = ["Carrier", "CarrierLimits", "Carriers", "Context", "ContextUser"]
+
 _REST_S = 0.05
 """A socket without a context waits so long for the next one before the pool has it back: replies follow replies."""
-__all__ = ["Carrier", "CarrierLimits", "Carriers", "Context", "ContextUser"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
