@@ -1,4 +1,4 @@
-"""Callers who come in one burst are seated one in each turn of the loop, in the order in which they came.
+"""Callers who come in one burst are seated a few in each turn of the loop, in the order in which they came.
 
 Seating one takes a millisecond or two: a session is made and its streams are opened. Sixty at once held the loop for a
 tenth of a second, in which no frame of anybody moved; five a second, which is a busy host's day, were enough for its
@@ -25,6 +25,10 @@ __all__ = ["ARRIVALS_MAX", "Arrivals"]
 ARRIVALS_MAX = 4_096
 """Twice the streams that one caller's link may have: seating them takes some seconds, as long as a caller waits."""
 
+SEATING_S = 0.003
+"""Of one turn of the loop: two or three callers. A full host's turn takes tens of milliseconds, and one caller a turn
+would let those at the end of a burst wait for longer than they do."""
+
 Arrival = tuple["Link", "CallerEnd", int, "wire.Attach"]
 
 
@@ -50,11 +54,17 @@ class Arrivals:
         return True
 
     def _next(self) -> None:
-        """Seat one. The turn after it is asked for even if nobody waits: more may come in what is left of this one."""
+        """Seat one, or as many as `SEATING_S` allows. The turn after it is asked for even if nobody waits: more may come
+        in what is left of this one."""
         self._busy = bool(self._waiting)
         if not self._busy:
             return
-        link, end, stream, attach = self._waiting.popleft()
-        asyncio.get_running_loop().call_soon(self._next)
-        if not link.closed:
-            self._seat(link, end, stream, attach)
+        loop = asyncio.get_running_loop()
+        loop.call_soon(self._next)
+        until_s = loop.time() + SEATING_S
+        while self._waiting:
+            link, end, stream, attach = self._waiting.popleft()
+            if not link.closed:
+                self._seat(link, end, stream, attach)
+            if loop.time() >= until_s:
+                return
