@@ -54,8 +54,8 @@ class Arrivals:
         return True
 
     def _next(self) -> None:
-        """Seat one, or as many as `SEATING_S` allows. The turn after it is asked for even if nobody waits: more may come
-        in what is left of this one."""
+        """Seat one, or as many as `SEATING_S` allows. The turn after it is asked for even if nobody waits: more may
+        come in what is left of this one."""
         self._busy = bool(self._waiting)
         if not self._busy:
             return
