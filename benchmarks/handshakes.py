@@ -7,11 +7,13 @@ otherwise). The door counts, too: what an adapter says of its handshakes is held
     warm     a provider for `--sessions` calls at once that share `--turns`; counted from when all of them are open
     cold     a provider for each turn, opened for it: what would be if nothing were kept
 
-A turn is a sentence spoken (tts: asked to first audio) or heard (stt: asked to its final, at once, not at the speed of
-speech); in `cold` with the opening before it. `handshake_ms_100` is the adapter's own count: of a request it is the TCP
-connection alone, which the kernel makes at once; what the door costs it is in the times of its turns.
+A turn is a sentence spoken (tts: asked to first audio), answered (agent: asked to first text) or heard (stt: asked to
+its final, at once, not at the speed of speech); in `cold` with the opening before it. `handshake_ms_100` is the
+adapter's own count: of a request it is the TCP connection alone, which the kernel makes at once; what the door costs it
+is in the times of its turns.
 
-    python benchmarks/handshakes.py [--turns 100] [--sessions 5] [--connect-ms 90] [--stages tts stt] [--only NAME]
+    python benchmarks/handshakes.py [--turns 100] [--sessions 5] [--connect-ms 90] [--stages tts stt agent]
+                                    [--only NAME]
 """
 
 from __future__ import annotations
@@ -31,10 +33,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from actors.providers import interface as i  # after the path is set
 from actors.providers import registry
-from actors.providers.fake_tones import hear, say
+from actors.providers.fake_tones import say
 from actors.secrets import Secret
 from benchmarks import measure
 from tests.vendors.contract import SAID, VendorCase, cases, spec_of, work
+from tests.vendors.contract import is_right as came_out_right
 from tests.vendors.live import Ear
 from tests.vendors.server import KEY
 
@@ -139,17 +142,18 @@ class Call:
         self.turns += 1
         began_s, told = loop.time(), len(self.ear.told)
         async with asyncio.timeout(_TURN_S):
-            if self.case.stage == "tts":
-                await work(self.case, self.stream, self.ear, self.turns)
-            else:
+            if self.case.stage == "stt":
                 await self._speak()
-        if self.case.stage == "tts":
-            is_right = not self.ear.all(i.Fault) and _heard(self.ear, self.turns, self.case.rate_hz) == SAID
-            first = next((n for n in range(told, len(self.ear.told)) if isinstance(self.ear.told[n], i.TtsAudio)), None)
-            took_s = 0.0 if first is None else self.ear.at_s[first] - began_s
-        else:
+            else:
+                await work(self.case, self.stream, self.ear, self.turns)
+        if self.case.stage == "stt":
             finals = [f.text for f in self.ear.all(i.Final) if f.utt == self.turns and f.text]
             is_right, took_s = " ".join(finals) == SAID, loop.time() - began_s
+        else:
+            is_right = came_out_right(self.case, self.ear, self.turns)
+            kind = i.TtsAudio if self.case.stage == "tts" else i.TextDelta
+            first = next((n for n in range(told, len(self.ear.told)) if isinstance(self.ear.told[n], kind)), None)
+            took_s = 0.0 if first is None else self.ear.at_s[first] - began_s
         if not is_right:
             raise SystemExit(f"{self.case.name}: turn {self.turns} came out wrong: {self.ear.all(i.Fault)}")
         return took_s
@@ -171,10 +175,6 @@ class Call:
         for at in range(0, len(pcm), step):
             self.stream.audio(self.pos, pcm[at : at + step])
             self.pos += len(pcm[at : at + step]) // 2
-
-
-def _heard(ear: Ear, reply: int, rate_hz: int) -> str:
-    return " ".join(word.text for word in hear(ear.pcm(reply), rate_hz))
 
 
 async def warm(case: VendorCase, door: Door, turns: int, sessions: int, rng: random.Random) -> dict[str, Any]:
@@ -250,7 +250,7 @@ def main() -> None:
     parser.add_argument("--cold-turns", type=int, default=20, help="0: as many as --turns")
     parser.add_argument("--sessions", type=int, default=5)
     parser.add_argument("--connect-ms", type=float, default=90.0)
-    parser.add_argument("--stages", nargs="+", default=["tts", "stt"])
+    parser.add_argument("--stages", nargs="+", default=["tts", "stt", "agent"])
     parser.add_argument("--only", nargs="+", default=[])
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--json", action="store_true")
