@@ -10,6 +10,7 @@ import time
 import urllib.request
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -239,3 +240,14 @@ def _scrape(node: dict[str, Any]) -> str:
             return str(answer.read().decode())
     except OSError:
         return ""
+
+
+def test_no_secret_is_in_what_ray_and_its_workers_wrote(router: Any) -> None:
+    """Security check S10, for the logs of the session: those of actors that resolved a credential are among them."""
+    opened(router, ctx("acme"))
+    opened(router, ctx("globex"))
+    logs = Path(ray._private.worker._global_node.get_logs_dir_path())  # type: ignore[attr-defined]
+    written = {path: path.read_bytes() for path in logs.rglob("*") if path.is_file()}
+    assert sum(len(text) for text in written.values()) > 10_000, "nobody wrote anything: this shows nothing"
+    assert any(path.name.startswith("worker-") and text for path, text in written.items())
+    assert [str(path) for path, text in written.items() if b"canary-" in text] == []
