@@ -17,7 +17,7 @@ class Matrix:
     outcomes: dict[tuple[str, str], str] = field(default_factory=dict)
     """(case, row) -> outcome; of rows that were run and held."""
     latencies: dict[str, tuple[int, list[float]]] = field(default_factory=dict)
-    """case -> streams at once, seconds from asked to answered."""
+    """case -> streams that are open at once, seconds from asked to answered: they are asked one after the other."""
 
     def lines(self, cases: list[VendorCase]) -> list[str]:
         width = max(len(row.name) for row in ROWS)
@@ -29,7 +29,8 @@ class Matrix:
         for name, (streams, took) in sorted(self.latencies.items()):
             took = sorted(took)
             p50, p99 = took[len(took) // 2] * 1000, took[min(len(took) - 1, len(took) * 99 // 100)] * 1000
-            told.append(f"{name}: {streams} streams at once, asked to answered p50 {p50:.0f} ms, p99 {p99:.0f} ms")
+            how = f"{streams} streams open at once, asked 10 ms apart"
+            told.append(f"{name}: {how}; asked to answered p50 {p50:.0f} ms, p99 {p99:.0f} ms")
         for case in cases:
             told += [f"{case.name}: {row} does not apply: {why}" for row, why in sorted(case.skip.items())]
         return told
