@@ -51,7 +51,7 @@ ROWS = (
     Row("cancel_open", "cancelled at each await of open: nothing left, the next one is served"),
     Row("cancel_close", "cancelled at each await of close: nothing left, the next one is served"),
     Row("close_busy", "closed while busy: bounded, nothing after it"),
-    Row("slow", "a vendor that reads nothing or sends in drops costs no memory and no words"),
+    Row("slow", "a vendor that reads nothing: memory has a bound; one that sends in drops: no word is lost"),
     Row("many", "as many streams as it says, open at once"),
     Row("usage", "what the work used is told with it, not at close, when nobody listens"),
     Row("auth", "401: auth, asked once, names provider and tenant and no secret"),
