@@ -1,4 +1,4 @@
-"""Who comes in a burst is seated one a turn, and whatever else is due goes on between."""
+"""Who comes in a burst is seated a few a turn, and whatever else is due goes on between."""
 
 from __future__ import annotations
 
@@ -10,18 +10,25 @@ from typing import Any, cast
 import pytest
 
 from actors import arrivals
-from actors.arrivals import Arrivals
+from actors.arrivals import SEATING_S, Arrivals
 from actors.wire import Attach
 from tests.simulation import simulate
 
 Told = list[str]
 
 
-def _come(script: Callable[[Callable[[str, Any], bool], Told], Coroutine[Any, Any, None]]) -> Told:
+def _come(
+    script: Callable[[Callable[[str, Any], bool], Told], Coroutine[Any, Any, None]], seating_s: float = SEATING_S
+) -> Told:
+    """`seating_s`: what seating one takes."""
     told: Told = []
 
     async def scene() -> None:
-        queue = Arrivals(lambda link, end, stream, attach: told.append(cast(Any, link).name))
+        def seat(link: Any, *rest: Any) -> None:
+            told.append(link.name)
+            cast(Any, asyncio.get_running_loop()).now_s += seating_s
+
+        queue = Arrivals(seat)
 
         def come(name: str, link: Any = None) -> bool:
             link = link or SimpleNamespace(closed=False)
@@ -69,6 +76,17 @@ def test_a_second_burst_within_a_turn_does_not_pass_the_first() -> None:
             await asyncio.sleep(0)
 
     assert _come(script) == ["a", "b", "c", "d"]
+
+
+def test_a_few_are_seated_in_a_turn_while_it_has_time() -> None:
+    async def script(come: Callable[..., bool], told: Told) -> None:
+        for name in "abcde":
+            come(name)
+        await asyncio.sleep(0)
+        assert told == ["a", "b", "c"], "one at once, then two in the turn"
+        await asyncio.sleep(0)
+
+    assert _come(script, seating_s=0.6 * SEATING_S) == ["a", "b", "c", "d", "e"]
 
 
 def test_nobody_is_seated_whose_link_has_gone_meanwhile() -> None:
