@@ -52,7 +52,8 @@ def spec(stream: int = 1, *, rate_hz: int = 16000, pos: int = 0, **options: Any)
 class Ear:
     """What a stream said, in order, with a bounded wait for what it should say."""
 
-    def __init__(self) -> None:
+    def __init__(self, wait_s: float = _WAIT_S) -> None:
+        self.wait_s = wait_s
         self.told: list[i.ProviderEvent] = []
         self.at_s: list[float] = []
         """When, in the loop's time."""
@@ -63,12 +64,13 @@ class Ear:
         self.at_s.append(asyncio.get_running_loop().time())
         self._news.set()
 
-    async def wait(self, kind: type[i.ProviderEvent], count: int = 1, timeout_s: float = _WAIT_S) -> Any:
+    async def wait(self, kind: type[i.ProviderEvent], count: int = 1, timeout_s: float | None = None) -> Any:
         """The `count`-th event of that kind."""
         await self.until(lambda: len(self.all(kind)) >= count, timeout_s)
         return self.all(kind)[count - 1]
 
-    async def until(self, holds: Callable[[], bool], timeout_s: float = _WAIT_S) -> None:
+    async def until(self, holds: Callable[[], bool], timeout_s: float | None = None) -> None:
+        timeout_s = self.wait_s if timeout_s is None else timeout_s
         try:
             async with asyncio.timeout(timeout_s):
                 while not holds():

@@ -9,15 +9,20 @@ from dataclasses import dataclass, field
 
 from tests.vendors.contract import ROWS, VendorCase
 
-__all__ = ["MATRIX", "Matrix"]
+__all__ = ["MANY", "MATRIX", "PACED_S", "Matrix"]
+
+PACED_S = 0.01
+"""Between two streams of the row `many`: callers do not all end their sentence in the same millisecond."""
+MANY = {"many": f"asked {PACED_S * 1000:.0f} ms apart", "many_at_once": "asked in the same moment"}
+"""The rows whose latencies are printed, and how their streams are asked."""
 
 
 @dataclass
 class Matrix:
     outcomes: dict[tuple[str, str], str] = field(default_factory=dict)
     """(case, row) -> outcome; of rows that were run and held."""
-    latencies: dict[str, tuple[int, list[float]]] = field(default_factory=dict)
-    """case -> streams that are open at once, seconds from asked to answered: they are asked one after the other."""
+    latencies: dict[tuple[str, str], tuple[int, list[float]]] = field(default_factory=dict)
+    """(case, row of `MANY`) -> streams that are open at once, seconds from due to be asked until answered."""
 
     def lines(self, cases: list[VendorCase]) -> list[str]:
         width = max(len(row.name) for row in ROWS)
@@ -26,14 +31,20 @@ class Matrix:
         for row in ROWS:
             cells = [self._cell(case, row.name, case.applies(row)).ljust(len(case.name)) for case in cases]
             told.append("  ".join([row.name.ljust(width), *cells]).rstrip())
-        for name, (streams, took) in sorted(self.latencies.items()):
-            took = sorted(took)
-            p50, p99 = took[len(took) // 2] * 1000, took[min(len(took) - 1, len(took) * 99 // 100)] * 1000
-            how = f"{streams} streams open at once, asked 10 ms apart"
-            told.append(f"{name}: {how}; asked to answered p50 {p50:.0f} ms, p99 {p99:.0f} ms")
+        told += [self._latency(case.name) for case in cases if any((case.name, row) in self.latencies for row in MANY)]
         for case in cases:
             told += [f"{case.name}: {row} does not apply: {why}" for row, why in sorted(case.skip.items())]
         return told
+
+    def _latency(self, name: str) -> str:
+        told = []
+        for row, how in MANY.items():
+            streams, took = self.latencies.get((name, row), (0, []))
+            if took:
+                took = sorted(took)
+                p50, p99 = took[len(took) // 2] * 1000, took[min(len(took) - 1, len(took) * 99 // 100)] * 1000
+                told.append(f"{streams} {how}: p50 {p50:.0f} ms, p99 {p99:.0f} ms")
+        return f"{name}: streams open at once, asked to answered: {'; '.join(told)}"
 
     def _cell(self, case: VendorCase, row: str, applies: bool) -> str:
         if not applies or row in case.skip:

@@ -23,7 +23,7 @@ from router.price import AMOUNTS
 from tests.vendors.awaits import cancelled_at
 from tests.vendors.contract import ROWS, Outcome, Row, VendorCase, begin, cases, failed, is_right, make, spec_of, work
 from tests.vendors.live import Ear, run
-from tests.vendors.matrix import MATRIX
+from tests.vendors.matrix import MANY, MATRIX, PACED_S
 from tests.vendors.orders import bad_json, nan, odd_bytes, truncated_base64
 from tests.vendors.server import FakeVendor
 
@@ -51,7 +51,7 @@ COUNTED = {"unknown_type": "unknown", "odd_bytes": "odd_bytes", "other_request":
 @pytest.mark.parametrize(("case", "row"), CELLS)
 def test_it_keeps_the_contract(case: VendorCase, row: Row) -> None:
     scenes = {**dict.fromkeys(REFUSALS, _refused), **dict.fromkeys(GARBAGE, _garbage), **SCENES}
-    outcome = run(scenes[row.name](case, row.name), limit_s=120.0 if row.name == "many" else 30.0)
+    outcome = run(scenes[row.name](case, row.name), limit_s=120.0 if row.name in MANY else 30.0)
     MATRIX.outcomes[case.name, row.name] = outcome
 
 
@@ -367,7 +367,7 @@ async def _slow(case: VendorCase, row: str) -> str:
 
 
 async def _many(case: VendorCase, row: str) -> str:
-    loop = asyncio.get_running_loop()
+    """`many`: one after the other, work that hardly overlaps. `many_at_once`: all of it in the same moment."""
     async with case.fake() as vendor:
         provider = make(case, _url(vendor, case))
         provider.SOCKET = SocketLimits(connect_s=30.0)
@@ -375,25 +375,33 @@ async def _many(case: VendorCase, row: str) -> str:
         capability = provider.capabilities(dict(case.options)).streams_per_actor
         count = min(capability, 200) if case.streams is None else case.streams
         await provider.warm()
-        ears = [Ear() for _ in range(count)]
-        opened = await asyncio.gather(*(provider.open(spec_of(case, n), e) for n, e in enumerate(ears, 1)))
-        assert provider.streams == count
-        took: list[float] = []
-
-        async def one(stream: Any, ear: Ear, number: int) -> None:
-            await asyncio.sleep(number * 0.01)  # callers do not all end their sentence in the same millisecond
-            began_s = loop.time()
-            await work(case, stream, ear, number)
-            took.append(loop.time() - began_s)
-
-        await asyncio.gather(*(one(s, e, n) for n, (s, e) in enumerate(zip(opened, ears, strict=True), 1)))
-        for number, ear in enumerate(ears, 1):
-            assert _told(case, ear, number)[0] == "right"
-        MATRIX.latencies[case.name] = (count, took)
-        await asyncio.gather(*(s.close(drain=False) for s in opened))
-        assert provider.streams == 0
+        apart_s = PACED_S if row == "many" else 0.0
+        took = await _ask_all(case, provider, count, apart_s)
+        MATRIX.latencies[case.name, row] = (count, took)
         await provider.close()
     return str(count)
+
+
+async def _ask_all(case: VendorCase, provider: Any, count: int, apart_s: float) -> list[float]:
+    """Seconds from the moment a stream was due to be asked until it was answered: what waits for a busy loop counts."""
+    loop = asyncio.get_running_loop()
+    ears = [Ear(wait_s=30.0) for _ in range(count)]
+    opened = await asyncio.gather(*(provider.open(spec_of(case, n), e) for n, e in enumerate(ears, 1)))
+    assert provider.streams == count
+    began_s = loop.time()
+
+    async def one(stream: Any, ear: Ear, number: int) -> float:
+        due_s = began_s + number * apart_s
+        await asyncio.sleep(due_s - loop.time())
+        await work(case, stream, ear, number)
+        return loop.time() - due_s
+
+    took = await asyncio.gather(*(one(s, e, n) for n, (s, e) in enumerate(zip(opened, ears, strict=True), 1)))
+    for number, ear in enumerate(ears, 1):
+        assert _told(case, ear, number)[0] == "right"
+    await asyncio.gather(*(s.close(drain=False) for s in opened))
+    assert provider.streams == 0
+    return took
 
 
 async def _after_cancel(case: VendorCase, row: str) -> str:
@@ -431,6 +439,6 @@ async def _after_cancel(case: VendorCase, row: str) -> str:
 
 SCENES: dict[str, Scene] = {
     "happy": _happy, "usage": _usage, "cancel_open": _cancel_open, "cancel_close": _cancel_close,
-    "close_busy": _close_busy, "slow": _slow, "many": _many, "timeout": _timeout, "connect": _nobody,
-    "busy_close": _at_work, "lost": _at_work, "stall": _at_work, "after_cancel": _after_cancel,
+    "close_busy": _close_busy, "slow": _slow, "many": _many, "many_at_once": _many, "timeout": _timeout,
+    "connect": _nobody, "busy_close": _at_work, "lost": _at_work, "stall": _at_work, "after_cancel": _after_cancel,
 }  # fmt: skip
