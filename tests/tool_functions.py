@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field
 
 from actors.tools import ToolContext, ToolError
+from tests.canary import KEY
 
 release = threading.Event()
 """What `hang` waits for: set by the test that called it."""
@@ -51,7 +52,7 @@ def refuse(order: str) -> str:
 
 def break_down() -> str:
     """Raises what nobody should read."""
-    raise KeyError("canary-key-4f1d2c3b5a69")
+    raise KeyError(KEY)
 
 
 async def slow() -> str:

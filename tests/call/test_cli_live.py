@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.canary import KEY
+
 ROOT = Path(__file__).resolve().parents[2]
 GOOD = """\
 schema: 1
@@ -18,14 +20,13 @@ providers:
 default:
   use: {vad: webrtc, turn: heuristic, stt: fake-stt, agent: desk, tts: british}
 """
-CANARY = "canary-cli-55aa"
 
 
 @pytest.fixture
 def routes(tmp_path: Path) -> Path:
     path = tmp_path / "routes.yaml"
     path.write_text(GOOD)
-    (tmp_path / "desk.key").write_text(CANARY)
+    (tmp_path / "desk.key").write_text(KEY)
     return path
 
 
@@ -33,7 +34,7 @@ def patchbay(*words: object) -> subprocess.CompletedProcess[str]:
     """Without a cluster and from another folder than the file's."""
     program = [sys.executable, "-m", "cli.main", *map(str, words)]
     done = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, timeout=60)
-    assert CANARY not in done.stdout + done.stderr
+    assert KEY not in done.stdout + done.stderr
     return done
 
 

@@ -26,10 +26,10 @@ from actors.providers.interface import (
 from actors.secrets import Secret
 from router.errors import ProviderError
 from router.readiness import LiveCheck
+from tests.canary import KEY
 from tests.simulation import simulate
 
 STAGES = ("vad", "turn", "stt", "agent", "tts", "s2s")
-CANARY = "canary-live-7d1f"
 
 
 def check(stage: Any, type: str = "", **fields: Any) -> LiveCheck:
@@ -208,14 +208,14 @@ class Leaks(Recovers):
     ],
 )
 def test_no_secret_gets_into_a_result(where, kind, detail, monkeypatch, capfd):
-    monkeypatch.setenv("PATCHBAY_TEST_LIVE", CANARY)
+    monkeypatch.setenv("PATCHBAY_TEST_LIVE", KEY)
     monkeypatch.setattr(Leaks, "where", where)
     result = one(check("tts", own(Leaks), secret="env:PATCHBAY_TEST_LIVE"))
     assert result.kind == kind
     assert result.detail.startswith(detail)
     shown = json.dumps(result.as_dict()) + repr(result) + pickle.dumps(result).decode("latin-1")
     out, err = capfd.readouterr()
-    assert CANARY not in shown + out + err
+    assert KEY not in shown + out + err
     assert "abcdefgh12345678" not in shown + out + err
 
 
@@ -229,7 +229,7 @@ def test_a_secret_or_a_type_that_is_missing_is_a_matter_of_configuration(tmp_pat
 
 
 def test_a_secret_in_a_file_is_below_the_folder_of_the_configuration(tmp_path):
-    (tmp_path / "key").write_text(CANARY + "\n")
+    (tmp_path / "key").write_text(KEY + "\n")
     found = check("tts", secret="file:key")
     (result,) = simulate(run([found], LiveLimits(), base_dir=str(tmp_path)))
     assert result.serves
@@ -342,7 +342,7 @@ def test_a_voice_that_is_done_without_a_sound_does_not_serve():
 
 
 def test_an_address_that_has_none_is_told_by_its_host_and_not_by_its_path():
-    found = check("tts", endpoint="wss://vendor.invalid/v1?key=" + CANARY)
+    found = check("tts", endpoint="wss://vendor.invalid/v1?key=" + KEY)
 
     async def scene() -> LiveResult:
         async with asyncio.timeout(20):
@@ -352,7 +352,7 @@ def test_an_address_that_has_none_is_told_by_its_host_and_not_by_its_path():
     result = asyncio.run(scene())
     assert (result.kind, result.step, result.address) == ("connect", "address", "vendor.invalid")
     assert "vendor.invalid has no address here" in result.detail
-    assert CANARY not in repr(result)
+    assert KEY not in repr(result)
 
 
 def test_the_offline_providers_serve():

@@ -14,8 +14,7 @@ from actors.tool_runner import Tools
 from actors.tool_threads import ToolsBusy, ToolThreads
 from router.tools import ToolSpec
 from tests import tool_functions
-
-CANARY = "canary-key-4f1d2c3b5a69"
+from tests.canary import KEY
 
 
 def call(
@@ -82,7 +81,7 @@ def test_every_call_has_an_outcome(op: wire.ToolRun, why: str, result: str) -> N
     async def scene(tools: Tools) -> None:
         outcome = await tools.run(op)
         assert (outcome.id, outcome.why, outcome.result) == ("call_9", why, result)
-        assert CANARY not in repr(outcome)
+        assert KEY not in repr(outcome)
 
     with_tools(scene)
 

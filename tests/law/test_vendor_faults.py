@@ -17,10 +17,10 @@ from websockets.http11 import Response
 
 from actors.providers.vendor_faults import TEXT_MAX, Vendor, fault_of, retry_after_s
 from actors.secrets import Secret
+from tests.canary import ODD_KEY
 
-CANARY = "canary/key+4f1d2c3b"
 VENDOR = Vendor(
-    name="acme", secret=Secret(CANARY, "env:ACME_KEY"), tenant="shop",
+    name="acme", secret=Secret(ODD_KEY, "env:ACME_KEY"), tenant="shop",
     marks={"quota_exceeded": "quota", "data-0000": "protocol", "input_timeout": "expired"},
 )  # fmt: skip
 
@@ -64,7 +64,7 @@ def _status(status: int, headers: dict[str, str], body: bytes) -> websockets.Inv
     return websockets.InvalidStatus(Response(status, "x", Headers(headers), body))
 
 
-REQUEST = httpx.Request("POST", f"https://vendor/?key={CANARY}", headers={"Authorization": f"Bearer {CANARY}"})
+REQUEST = httpx.Request("POST", f"https://vendor/?key={ODD_KEY}", headers={"Authorization": f"Bearer {ODD_KEY}"})
 
 
 @pytest.mark.parametrize(
@@ -72,15 +72,15 @@ REQUEST = httpx.Request("POST", f"https://vendor/?key={CANARY}", headers={"Autho
     [
         (TimeoutError(), "timeout"), (httpx.ReadTimeout("x", request=REQUEST), "timeout"),
         (httpx.ConnectTimeout("x", request=REQUEST), "timeout"), (httpx.PoolTimeout("x"), "overload"),
-        (httpx.ConnectError(CANARY, request=REQUEST), "connect"), (ConnectionRefusedError(), "connect"),
+        (httpx.ConnectError(ODD_KEY, request=REQUEST), "connect"), (ConnectionRefusedError(), "connect"),
         (socket.gaierror(-2, "x"), "connect"), (ssl.SSLCertVerificationError("x"), "connect"),
-        (httpx.RemoteProtocolError("x", request=REQUEST), "connect"), (httpx.InvalidURL(CANARY), "config"),
-        (httpx.DecodingError("x", request=REQUEST), "protocol"), (websockets.InvalidURI(CANARY, "x"), "config"),
+        (httpx.RemoteProtocolError("x", request=REQUEST), "connect"), (httpx.InvalidURL(ODD_KEY), "config"),
+        (httpx.DecodingError("x", request=REQUEST), "protocol"), (websockets.InvalidURI(ODD_KEY, "x"), "config"),
         (websockets.InvalidUpgrade("Upgrade", None), "protocol"), (websockets.InvalidMessage("x"), "connect"),
-        (_status(401, {}, CANARY.encode()), "auth"), (_status(429, {"retry-after": "7"}, b""), "busy"),
+        (_status(401, {}, ODD_KEY.encode()), "auth"), (_status(429, {"retry-after": "7"}, b""), "busy"),
         (websockets.ConnectionClosedError(None, None), "connect"),
         (websockets.ConnectionClosedError(Close(1013, "later"), None), "busy"),
-        (ValueError(CANARY), "protocol"), (KeyError(CANARY), "protocol"),
+        (ValueError(ODD_KEY), "protocol"), (KeyError(ODD_KEY), "protocol"),
         (asyncio.IncompleteReadError(b"", 1), "connect"),
     ],
     ids=lambda x: x if isinstance(x, str) else type(x).__name__,
@@ -101,9 +101,9 @@ def test_a_status_of_the_handshake_brings_its_retry_time() -> None:
 @pytest.mark.parametrize(
     "said",
     [
-        CANARY, "canary%2Fkey%2B4f1d2c3b", f"Authorization: Bearer {CANARY}", "Authorization: Token canary-other-9",
+        ODD_KEY, "canary%2Fkey%2B4f1d2c3b", f"Authorization: Bearer {ODD_KEY}", "Authorization: Token canary-other-9",
         "wss://x/?api_key=canary-other-9&x=1", "token=canary-other-9", "sk-canary-1234567890",
-        "eyJcanary123456.eyJzdWIiOiJ4In0.abc", f"x{CANARY}y",
+        "eyJcanary123456.eyJzdWIiOiJ4In0.abc", f"x{ODD_KEY}y",
     ],
 )  # fmt: skip
 def test_what_a_vendor_wrote_is_shown_without_credentials_and_cut(said: str) -> None:

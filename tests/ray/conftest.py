@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from tests.canary import ACME_KEY, SHARED_KEY
+
 ROOT = str(Path(__file__).resolve().parents[2])
 LABEL = "ray.io/availability-region"
 
@@ -46,7 +48,7 @@ def router() -> Iterator[Any]:
     """The router of a cluster whose providers are fakes and whose session hosts are real."""
     os.environ.update(
         RAY_worker_niceness="0", RAY_ENABLE_UV_RUN_RUNTIME_ENV="0", RAY_USAGE_STATS_ENABLED="0",
-        PATCHBAY_TEST_ACME="canary-acme-1f2e3d", PATCHBAY_TEST_SHARED="canary-shared-4c5b6a",
+        PATCHBAY_TEST_ACME=ACME_KEY, PATCHBAY_TEST_SHARED=SHARED_KEY,
         RAY_metrics_report_interval_ms="1000", PYTHONPATH=ROOT,
     )  # fmt: skip
     sys.path.insert(0, ROOT)

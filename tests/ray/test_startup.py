@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.canary import KEY
+
 pytestmark = pytest.mark.ray
 ROOT = Path(__file__).resolve().parents[2]
-CANARY = "canary-startup-77c1"
 CONFIG = """\
 schema: 1
 startup: {check: live, on_failure: STOP_OR_WARN, attempts: 1}
@@ -27,9 +28,9 @@ default:
 
 def up(folder: Path, on_failure: str) -> subprocess.Popen[str]:
     (folder / "routes.yaml").write_text(CONFIG.replace("STOP_OR_WARN", on_failure))
-    (folder / "gone.key").write_text(CANARY)
+    (folder / "gone.key").write_text(KEY)
     program = [sys.executable, "-m", "cli.main", "up", "--config", str(folder / "routes.yaml")]
-    environment = {**os.environ, "PATCHBAY_TEST_STARTUP": CANARY, "COLUMNS": "200"}
+    environment = {**os.environ, "PATCHBAY_TEST_STARTUP": KEY, "COLUMNS": "200"}
     environment.pop("RAY_ADDRESS", None)
     return subprocess.Popen(
         program, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -45,7 +46,7 @@ def test_a_provider_that_does_not_serve_stops_the_start(tmp_path: Path) -> None:
     assert process.returncode == 2, err
     assert "providers that do not serve: gone (*, *): auth" in err.replace("\n", " ")
     assert "a session host serves" not in err
-    assert CANARY not in out + err
+    assert KEY not in out + err
 
 
 def test_or_is_told_and_the_cluster_is_up(tmp_path: Path) -> None:
@@ -69,4 +70,4 @@ def test_or_is_told_and_the_cluster_is_up(tmp_path: Path) -> None:
     assert "5 of 6 providers serve" in told
     row = next(line for line in said if " gone " in line and "auth" in line)
     assert "probe" in row
-    assert CANARY not in told
+    assert KEY not in told

@@ -24,13 +24,11 @@ from typing import Any, ClassVar
 
 from aiohttp import web
 
+from tests.canary import KEY
 from tests.vendors.orders import Orders
 from tests.vendors.peer import Body, Gone, Peer
 
 __all__ = ["KEY", "FakeVendor", "Route"]
-
-KEY = "canary-key-4f1d2c3b5a69"
-"""The only credential that a fake takes. It must be found in no log, label, error or pickle (security check S10)."""
 
 Route = tuple[str, str, Callable[[web.Request], Awaitable[web.StreamResponse]]]
 _CLOSE_S = 2.0

@@ -1,7 +1,7 @@
 """Security checks S10 to S14: the canary is planted in the environment and in a file, and found nowhere else.
 
 Live checks that succeed and fail in every way, calls with their events and records, errors, configurations and what is
-made of them. What each test prints and logs is searched by conftest.py.
+made of them. What each test of the suite prints and logs is searched by tests/conftest.py.
 """
 
 from __future__ import annotations
@@ -36,12 +36,11 @@ from router.errors import ConfigError, ProviderError
 from router.plan import Candidate, RoutePlan
 from router.readiness import live_checks
 from router.settings import SessionSettings
-from tests.vendors.canary import leaks, shown, told
+from tests.canary import KEY, PLANTED, hidden, leaks, shown, told
 from tests.vendors.contract import cases
 from tests.vendors.fake_deepgram import FakeDeepgram
 from tests.vendors.live import Ear, run, spec
 from tests.vendors.peer import Gone
-from tests.vendors.server import KEY
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -105,40 +104,50 @@ def test_the_search_finds_the_canary_in_any_dress() -> None:
         text = msgspec.json.encode({"basic": (lead + KEY + ":").encode()})
         assert leaks(text), lead
     assert leaks("nothing here") == []
+    for key in PLANTED:
+        assert "itself" in leaks(f"a {key} b")
+        assert hidden(f"a {key} b") == "a <canary> b"
     assert leaks(shown({"deep": [{"er": (KEY,)}]}))
     assert leaks(told(ProviderError("x", "auth", f"key {KEY}")))
 
 
 LEAKY = """
 import logging, sys
+import pytest
 from actors.logs import get_logger
-from tests.vendors.server import KEY
+from tests.canary import KEY
 
 def test_clean(): print("all is well")
 def test_prints(): print(f"key {KEY}")
 def test_debug(): logging.getLogger("some.library").debug("> Authorization: Token %s", KEY)
 def test_stderr(): sys.stderr.write(KEY)
 def test_fails(): assert KEY == "no", "for another reason"
+
+@pytest.fixture
+def last_words(): yield; print(KEY)
+def test_ends(last_words): pass
 """
 
 
 def test_a_test_that_shows_the_canary_fails_and_does_not_repeat_it(tmp_path: Path) -> None:
-    names = "pytest_runtest_makereport, _every_library_says_all"
-    (tmp_path / "conftest.py").write_text(f"from tests.vendors.conftest import {names}")
+    (tmp_path / "conftest.py").write_text("from tests.conftest import pytest_runtest_makereport")
     (tmp_path / "test_leaky.py").write_text(LEAKY)
-    program = [sys.executable, "-m", "pytest", "-q", "-rA", "-p", "no:cacheprovider", "--rootdir", str(tmp_path)]
+    settings = ["-c", str(ROOT / "pyproject.toml"), "--rootdir", str(tmp_path), "-p", "no:cacheprovider"]
+    program = [sys.executable, "-m", "pytest", "-rA", *settings]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         [*program, str(tmp_path)], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60
     )
     rows = [line.split() for line in done.stdout.splitlines() if "::" in line]
-    outcomes = {row[1].split("::")[1]: row[0] for row in rows}
-    assert outcomes == {
-        "test_clean": "PASSED", "test_prints": "FAILED", "test_debug": "FAILED", "test_stderr": "FAILED",
-        "test_fails": "FAILED",
-    }  # fmt: skip
+    assert sorted((row[1].split("::")[1], row[0]) for row in rows) == [
+        ("test_clean", "PASSED"), ("test_debug", "FAILED"), ("test_ends", "ERROR"), ("test_ends", "PASSED"),
+        ("test_fails", "FAILED"), ("test_prints", "FAILED"), ("test_stderr", "FAILED"),
+    ]  # fmt: skip
     assert "the canary (itself, quoted) is in: Captured stdout call" in done.stdout
     assert "the canary (itself, quoted) is in: Captured log call" in done.stdout
+    assert "the canary (itself, quoted) is in: the failure" in done.stdout
+    assert "for another reason" in done.stdout
+    assert leaks(done.stdout + done.stderr) == []
 
 
 # ------------------------------------------------------------------------------- configurations and what they make

@@ -12,7 +12,7 @@ import pytest
 from actors.live_check import LiveLimits, LiveResult
 from actors.live_check import run as try_live
 from router.readiness import LiveCheck
-from tests.vendors.canary import leaks, shown
+from tests.canary import leaks, shown
 from tests.vendors.contract import VendorCase, cases
 from tests.vendors.live import run
 from tests.vendors.server import KEY, FakeVendor

@@ -1,7 +1,10 @@
-"""Where the one credential that the fakes take must not be found: anything that leaves the process, or may be shown.
+"""The credentials that tests plant, and the search for them in anything that leaves the process, or may be shown.
 
-    leaks("...")            the forms of the canary that are in a text
+    leaks("...")            the forms of a canary that are in a text
+    hidden("...")           the text with no canary in it
     shown(object)           repr, str, JSON, pickle and the fields of it, as one text to look through
+
+What every test prints and logs is searched by conftest.py. So a test that plants a credential plants one of these.
 
 Source   security checks S10 to S14: planted secrets, searched for after a run.
 """
@@ -16,28 +19,43 @@ import traceback
 from typing import Any
 from urllib.parse import quote
 
-from tests.vendors.server import KEY
+__all__ = ["ACME_KEY", "KEY", "ODD_KEY", "PLANTED", "SHARED_KEY", "hidden", "leaks", "shown", "told"]
 
-__all__ = ["leaks", "shown", "told"]
+KEY = "canary-key-4f1d2c3b5a69"
+"""The only credential that a fake vendor takes, and what is planted wherever one is enough."""
+ODD_KEY = "canary/key+4f1d2c3b"
+"""One that an address shows quoted."""
+ACME_KEY = "canary-acme-1f2e3d"
+"""What belongs to the tenant `acme` alone, where two tenants are told apart."""
+SHARED_KEY = "canary-shared-4c5b6a"
+"""What belongs to all the others there."""
+PLANTED = (KEY, ODD_KEY, ACME_KEY, SHARED_KEY)
 
 
-def _forms() -> dict[str, str]:
+def _forms(key: str) -> list[tuple[str, str]]:
     """As it is, in hexadecimal, backwards, and in base64 at each of its three offsets, without its ends."""
-    forms = {"itself": KEY, "hex": KEY.encode().hex(), "reversed": KEY[::-1], "quoted": quote(KEY, safe="")}
+    forms = [("itself", key), ("hex", key.encode().hex()), ("reversed", key[::-1]), ("quoted", quote(key, safe=""))]
     for offset in range(3):
-        whole = base64.b64encode(b"\0" * offset + KEY.encode()).decode().rstrip("=")
-        forms[f"base64 at {offset}"] = whole[4 if offset else 0 : -2]
+        whole = base64.b64encode(b"\0" * offset + key.encode()).decode().rstrip("=")
+        forms.append((f"base64 at {offset}", whole[4 if offset else 0 : -2]))
     return forms
 
 
-_FORMS = _forms()
+_FORMS = [form for key in PLANTED for form in _forms(key)]
 
 
 def leaks(text: str | bytes) -> list[str]:
     """Names of the forms that are in it; empty where all is well."""
     if isinstance(text, bytes):
         text = text.decode("latin-1")
-    return sorted(name for name, form in _FORMS.items() if form in text)
+    return sorted({name for name, form in _FORMS if form in text})
+
+
+def hidden(text: str) -> str:
+    """The same text, to be shown: `<canary>` stands where one was."""
+    for _, form in _FORMS:
+        text = text.replace(form, "<canary>")
+    return text
 
 
 def shown(thing: object, depth: int = 3) -> str:
