@@ -15,7 +15,7 @@ help:
 	@echo "make demo    six calls, offline: transcripts, replies, latencies; recordings and pictures in out/demo"
 	@echo "make test    every test; T='-k name' or T=tests/law for some"
 	@echo "make lint    ruff (rules and format) and mypy"
-	@echo "make vendors the contract of every network adapter against its fake vendor, and the matrix of it"
+	@echo "make vendors the contract of every network adapter against its fake vendor, of every offline provider, and their matrix"
 	@echo "make vendors-call   a whole call through the fake of every vendor, and a table; V='deepgram azure-tts' for some"
 	@echo "make sdk     the vendors' own SDKs in $(SDK) (downloads 100 MB); tests/vendors/sdk then runs with the tests"
 	@echo "make bench   what a session costs, what an open costs; BENCH_ARGS='--sessions 1000' for density"
@@ -47,7 +47,7 @@ lint: $(STAMP)
 	$(BIN)/mypy
 
 vendors: $(STAMP)
-	$(BIN)/python -m pytest tests/vendors/test_contract_vendors.py
+	$(BIN)/python -m pytest tests/vendors/test_contract_vendors.py tests/call/test_contract.py
 
 vendors-call: $(STAMP)
 	$(BIN)/python -m tests.vendors.calls $(V)

@@ -11,6 +11,7 @@ import pickle
 import re
 import sys
 import threading
+import time
 import types
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
@@ -26,6 +27,7 @@ from actors.providers import registry
 from actors.providers.fake import say
 from router.errors import ProviderError
 from tests import onnx_files
+from tests.call.offline_matrix import OFFLINE, OFFLINE_ROWS, ONE_CALL, VIRTUAL, WHY_NOT
 from tests.simulation import simulate
 
 WAIT_S = 20.0
@@ -51,6 +53,14 @@ class Case:
     streams: int = 50
     """Opened at once; no more than its capability."""
     text: str = "Hello there, friend."
+
+    @property
+    def name(self) -> str:
+        return "-".join([self.type, *self.options])
+
+    @property
+    def stage(self) -> str:
+        return str(registry.find(self.type).capabilities(self.options).stage)
 
 
 LOCAL_MODELS = [
@@ -82,16 +92,12 @@ CASES = [
 ]
 
 
-def _id(case: Case) -> str:
-    return "-".join([case.type, *map(str, case.options)])
-
-
 def _of(*stages: str) -> Any:
     """The cases of these stages."""
     chosen = []
     for case in CASES:
-        if registry.find(case.type).capabilities(case.options).stage in stages:
-            chosen.append(pytest.param(case, id=_id(case)))
+        if case.stage in stages:
+            chosen.append(pytest.param(case, id=case.name))
     return pytest.mark.parametrize("case", chosen)
 
 
@@ -104,10 +110,13 @@ class Ear:
 
     def __init__(self) -> None:
         self.told: list[i.ProviderEvent] = []
+        self.at_s: list[float] = []
+        """When, on the wall clock: what a provider costs, also where its loop is in virtual time."""
         self._news = asyncio.Event()
 
     def __call__(self, event: i.ProviderEvent) -> None:
         self.told.append(event)
+        self.at_s.append(time.perf_counter())
         self._news.set()
 
     async def wait(self, kind: type[i.ProviderEvent], count: int = 1) -> Any:
@@ -196,6 +205,7 @@ def test_a_stream_has_the_methods_of_its_stage_and_refuses_what_it_cannot_take(c
     _run(case, scene)
 
 
+@pytest.mark.row("close_busy")
 @STREAMED
 def test_closing_is_bounded_idempotent_and_the_last_word(case: Case) -> None:
     async def scene(provider: Any) -> None:
@@ -214,6 +224,7 @@ def test_closing_is_bounded_idempotent_and_the_last_word(case: Case) -> None:
     _run(case, scene)
 
 
+@pytest.mark.row("many_at_once")
 @STREAMED
 def test_many_streams_at_once_do_not_mix(case: Case) -> None:
     async def scene(provider: Any) -> None:
@@ -221,12 +232,15 @@ def test_many_streams_at_once_do_not_mix(case: Case) -> None:
         assert case.streams <= capabilities.streams_per_actor
         ears = [Ear() for _ in range(case.streams)]
         streams = [await provider.open(_spec(case, n), ear) for n, ear in enumerate(ears)]
+        began_s, took = time.perf_counter(), []
         for n, stream in enumerate(streams):
             _use(capabilities.stage, case, stream, number=n + 1)
         for n, ear in enumerate(ears):
             last = await ear.wait(_LAST[capabilities.stage])
+            took.append(ear.at_s[ear.told.index(last)] - began_s)
             if capabilities.stage in ("tts", "agent", "stt"):
                 assert n + 1 in (getattr(last, "reply", 0), getattr(last, "turn", 0), getattr(last, "utt", 0))
+        OFFLINE.latencies[case.name] = (case.streams, took, "" if case.real else VIRTUAL)
         for stream in streams:
             await stream.close(drain=False)
 
@@ -279,6 +293,7 @@ def _hear(stream: Any, utt: int, pos: int = 0) -> int:
 # ----------------------------------------------------------------------------------------------- stage by stage
 
 
+@pytest.mark.row("happy")
 @_of("stt")
 def test_an_ear_settles_every_finalize_with_contiguous_spans(case: Case) -> None:
     async def scene(provider: Any) -> None:
@@ -303,6 +318,7 @@ def test_an_ear_settles_every_finalize_with_contiguous_spans(case: Case) -> None
     _run(case, scene)
 
 
+@pytest.mark.row("happy")
 @_of("tts")
 def test_a_voice_gives_contiguous_audio_and_words_in_place(case: Case) -> None:
     async def scene(provider: Any) -> None:
@@ -336,6 +352,7 @@ def test_a_voice_gives_contiguous_audio_and_words_in_place(case: Case) -> None:
     _run(case, scene)
 
 
+@pytest.mark.row("after_cancel")
 @_of("tts")
 @pytest.mark.parametrize("when", ["before the first audio", "in mid-reply", "after it was done"])
 def test_cancel_is_answered_and_nothing_follows(case: Case, when: str) -> None:
@@ -368,6 +385,7 @@ def test_cancel_is_answered_and_nothing_follows(case: Case, when: str) -> None:
     _run(case, scene)
 
 
+@pytest.mark.row("happy")
 @_of("tts")
 def test_a_voice_finishes_what_it_was_given_when_drained(case: Case) -> None:
     async def scene(provider: Any) -> None:
@@ -382,6 +400,7 @@ def test_a_voice_finishes_what_it_was_given_when_drained(case: Case) -> None:
     _run(case, scene)
 
 
+@pytest.mark.row("happy")
 @_of("agent")
 @pytest.mark.parametrize("cause", ["user", "greeting", "silence", "dtmf", "tool"])
 def test_an_agent_always_ends_its_reply(case: Case, cause: i.Cause) -> None:
@@ -401,6 +420,7 @@ def test_an_agent_always_ends_its_reply(case: Case, cause: i.Cause) -> None:
     _run(case, scene)
 
 
+@pytest.mark.row("after_cancel")
 @_of("agent")
 def test_a_cancelled_turn_says_nothing_more(case: Case) -> None:
     async def scene(provider: Any) -> None:
@@ -418,6 +438,7 @@ def test_a_cancelled_turn_says_nothing_more(case: Case) -> None:
     _run(case, scene)
 
 
+@pytest.mark.row("happy")
 @_of("s2s")
 def test_a_model_answers_speech_and_numbers_its_responses(case: Case) -> None:
     async def scene(provider: Any) -> None:
@@ -434,6 +455,7 @@ def test_a_model_answers_speech_and_numbers_its_responses(case: Case) -> None:
     _run(case, scene)
 
 
+@pytest.mark.row("after_cancel")
 @_of("s2s")
 def test_a_cancelled_response_is_told_so_and_nothing_follows(case: Case) -> None:
     async def scene(provider: Any) -> None:
@@ -456,6 +478,7 @@ def test_a_cancelled_response_is_told_so_and_nothing_follows(case: Case) -> None
     _run(case, scene)
 
 
+@pytest.mark.row("happy", "many_at_once")
 @_of("vad")
 def test_a_detector_gives_one_verdict_per_frame(case: Case) -> None:
     async def scene(provider: Any) -> None:
@@ -467,8 +490,12 @@ def test_a_detector_gives_one_verdict_per_frame(case: Case) -> None:
             frame = loud[: len(quiet)]
             verdicts = provider.classify(list(numbers), [memoryview(frame)] * case.streams)
             assert len(verdicts) == case.streams
+            took = []
             for _ in range(50):  # a detector may hang on to speech for a while, not for a second
+                began_s = time.perf_counter()
                 verdicts = provider.classify(list(numbers), [quiet] * case.streams)
+                took.append(time.perf_counter() - began_s)
+            OFFLINE.latencies[case.name] = (case.streams, took, ONE_CALL)
             assert not any(verdicts)
             for n in numbers:
                 provider.reset(n)
@@ -478,14 +505,18 @@ def test_a_detector_gives_one_verdict_per_frame(case: Case) -> None:
     _run(case, scene)
 
 
+@pytest.mark.row("happy", "many_at_once")
 @_of("turn")
 def test_a_turn_detector_answers_each_question_in_order(case: Case) -> None:
     async def scene(provider: Any) -> None:
         numbers = range(case.streams)
         for n in numbers:
             provider.attach(_spec(case, n))
-        asked = [i.Assess(stream=n, utt=n + 10, text="is that all", pause_ms=300.0) for n in numbers]
+        sound = say("is that all", _spec(case).rate_hz).pcm
+        asked = [i.Assess(stream=n, utt=n + 10, text="is that all", pause_ms=300.0, audio=sound) for n in numbers]
+        began_s = time.perf_counter()
         answers = provider.assess(asked)
+        OFFLINE.latencies[case.name] = (case.streams, [time.perf_counter() - began_s], ONE_CALL)
         assert [a.utt for a in answers] == [q.utt for q in asked]
         assert all(0.0 <= a.p_complete <= 1.0 and (a.wait_s is None or a.wait_s >= 0) for a in answers)
         for n in numbers:
@@ -493,6 +524,18 @@ def test_a_turn_detector_answers_each_question_in_order(case: Case) -> None:
             provider.detach(n)
 
     _run(case, scene)
+
+
+def test_every_row_is_shown_for_every_stage_or_says_why_not() -> None:
+    shown = set()
+    for test in [value for name, value in globals().items() if name.startswith("test_")]:
+        marks = {
+            mark.name: mark.args for mark in getattr(test, "pytestmark", []) if mark.args[0] not in ("when", "cause")
+        }
+        cases = [param.values[0] for param in marks["parametrize"][1]] if "row" in marks else []
+        shown |= {(case.stage, row) for case in cases for row in marks["row"]}
+    assert shown | set(WHY_NOT) == {(case.stage, row) for case in CASES for row in OFFLINE_ROWS}
+    assert not shown & set(WHY_NOT)
 
 
 @pytest.fixture(autouse=True)

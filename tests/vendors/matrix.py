@@ -9,12 +9,20 @@ from dataclasses import dataclass, field
 
 from tests.vendors.contract import ROWS, VendorCase
 
-__all__ = ["MANY", "MATRIX", "PACED_S", "Matrix"]
+__all__ = ["MANY", "MATRIX", "PACED_S", "Matrix", "spread"]
 
 PACED_S = 0.01
 """Between two streams of the row `many`: callers do not all end their sentence in the same millisecond."""
 MANY = {"many": f"asked {PACED_S * 1000:.0f} ms apart", "many_at_once": "asked in the same moment"}
 """The rows whose latencies are printed, and how their streams are asked."""
+
+
+def spread(took: list[float]) -> str:
+    """The middle and the far end of these seconds, in milliseconds."""
+    took = sorted(took)
+    ends_ms = took[len(took) // 2] * 1000, took[min(len(took) - 1, len(took) * 99 // 100)] * 1000
+    p50, p99 = (f"{ms:.0f}" if ms >= 10 else f"{ms:.1f}" for ms in ends_ms)
+    return f"p50 {p50} ms, p99 {p99} ms"
 
 
 @dataclass
@@ -41,9 +49,7 @@ class Matrix:
         for row, how in MANY.items():
             streams, took = self.latencies.get((name, row), (0, []))
             if took:
-                took = sorted(took)
-                p50, p99 = took[len(took) // 2] * 1000, took[min(len(took) - 1, len(took) * 99 // 100)] * 1000
-                told.append(f"{streams} {how}: p50 {p50:.0f} ms, p99 {p99:.0f} ms")
+                told.append(f"{streams} {how}: {spread(took)}")
         return f"{name}: streams open at once, asked to answered: {'; '.join(told)}"
 
     def _cell(self, case: VendorCase, row: str, applies: bool) -> str:
