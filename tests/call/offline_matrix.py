@@ -14,18 +14,16 @@ from tests.vendors.matrix import MANY, spread
 
 __all__ = ["OFFLINE", "OFFLINE_ROWS", "ONE_CALL", "VIRTUAL", "WHY_NOT", "OfflineMatrix"]
 
-OFFLINE_ROWS = ("happy", "close_busy", "after_cancel", "many_at_once")
-_ITS_OWN = ("cancel_open", "cancel_close", "usage", "many")
+OFFLINE_ROWS = ("happy", "cancel_open", "cancel_close", "close_busy", "after_cancel", "many_at_once")
+_ITS_OWN = ("usage", "many")
 """Rows that need no network, and that the contract of offline providers does not have."""
 
 VIRTUAL = ", its clock is virtual: delays of its own take no time"
 ONE_CALL = ", one call for all"
 
+_NO_STREAM = "a detector is not opened, and answers within the call: nothing to cancel, nothing that is busy"
 WHY_NOT = {
-    ("vad", "close_busy"): "a detector has no stream that could be busy: it answers within the call",
-    ("turn", "close_busy"): "a detector has no stream that could be busy: it answers within the call",
-    ("vad", "after_cancel"): "nothing to cancel: it answers within the call",
-    ("turn", "after_cancel"): "nothing to cancel: it answers within the call",
+    **{(stage, row): _NO_STREAM for stage in ("vad", "turn") for row in OFFLINE_ROWS[1:5]},
     ("stt", "after_cancel"): "an ear has no cancel: what was said is heard to its end",
 }
 """(stage, row) -> why the row is not run."""

@@ -29,6 +29,7 @@ from router.errors import ProviderError
 from tests import onnx_files
 from tests.call.offline_matrix import OFFLINE, OFFLINE_ROWS, ONE_CALL, VIRTUAL, WHY_NOT
 from tests.simulation import simulate
+from tests.vendors.awaits import cancelled_at
 
 WAIT_S = 20.0
 
@@ -222,6 +223,60 @@ def test_closing_is_bounded_idempotent_and_the_last_word(case: Case) -> None:
         assert len(ear.told) == told
 
     _run(case, scene)
+
+
+@pytest.mark.row("cancel_open")
+@STREAMED
+def test_an_open_that_is_cancelled_at_any_await_leaves_room_for_the_next(case: Case) -> None:
+    async def scene(provider: Any) -> None:
+        opened: list[Any] = []
+
+        async def open_one(number: int) -> None:
+            opened.append(await provider.open(_spec(case, number), Ear()))
+
+        number = 1
+        while await cancelled_at(open_one(number), number):
+            number += 1
+            assert number < 200
+        for stream in opened:
+            await stream.close(drain=False)
+        await _works(case, provider, number + 1)
+
+    _run(case, scene)
+
+
+@pytest.mark.row("cancel_close")
+@STREAMED
+@pytest.mark.parametrize("drain", [False, True])
+def test_a_close_that_is_cancelled_at_any_await_is_a_close_all_the_same(case: Case, drain: bool) -> None:
+    async def scene(provider: Any) -> None:
+        number, was_cancelled = 1, True
+        while was_cancelled:
+            ear = Ear()
+            stream = await provider.open(_spec(case, number), ear)
+            _use(case.stage, case, stream, number=1)
+            was_cancelled = await cancelled_at(stream.close(drain=drain), number)
+            async with asyncio.timeout(5):
+                await stream.close(drain=False)
+            told = len(ear.told)
+            _use(case.stage, case, stream, number=2)
+            await asyncio.sleep(0.01)
+            assert len(ear.told) == told
+            number += 1
+            assert number < 200
+        await _works(case, provider, number)
+
+    _run(case, scene)
+
+
+async def _works(case: Case, provider: Any, number: int) -> None:
+    """As many as its capability says are opened and one is served: nothing that was cancelled holds a place."""
+    ears = [Ear() for _ in range(provider.capabilities(case.options).streams_per_actor)]
+    streams = [await provider.open(_spec(case, number + n), ear) for n, ear in enumerate(ears)]
+    _use(case.stage, case, streams[0], number=1)
+    await ears[0].wait(_LAST[case.stage])
+    for stream in streams:
+        await stream.close(drain=False)
 
 
 @pytest.mark.row("many_at_once")
@@ -530,7 +585,9 @@ def test_every_row_is_shown_for_every_stage_or_says_why_not() -> None:
     shown = set()
     for test in [value for name, value in globals().items() if name.startswith("test_")]:
         marks = {
-            mark.name: mark.args for mark in getattr(test, "pytestmark", []) if mark.args[0] not in ("when", "cause")
+            mark.name: mark.args
+            for mark in getattr(test, "pytestmark", [])
+            if mark.args[0] not in ("when", "cause", "drain")
         }
         cases = [param.values[0] for param in marks["parametrize"][1]] if "row" in marks else []
         shown |= {(case.stage, row) for case in cases for row in marks["row"]}
