@@ -179,6 +179,9 @@ class _Loading:
             block = schema.checked(schema.Pool, blocks[name], at, self._problems)
             if name != "default" and not self._book.is_known(name, at):
                 self._problems.error(at, f"unknown provider `{name}`{nearest(name, self._book.specs)}")
+            spec = self._book.specs.get(name)
+            if spec is not None and spec.placement == "inline":
+                self._problems.error(at, f"`{name}` runs in the session host and has no pool; give it placement: actor")
             if block is None:
                 continue
             policy = PoolPolicy(**{**usual, **{k: v for k, v in block.model_dump().items() if v is not None}})
