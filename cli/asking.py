@@ -56,12 +56,24 @@ def up(chosen: Configuration) -> None:
         notes.print(f"{provider}: {wrong or 'ready'}", markup=False, style="red" if wrong else None)
     where = f"RAY_AUTH_MODE=token RAY_ADDRESS={address()}"  # Ray looks for its token by itself for a found one alone
     said = f"up; patchbay call FILE.wav --address auto; Ctrl-C ends it; where several run: {where}"
-    notes.print(said, markup=False, soft_wrap=True)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        signal.pause()  # Ray's driver has its own threads; there is nothing for this one to do
+        asyncio.run(_until_told_to_end(lambda: notes.print(said, markup=False, soft_wrap=True)))
     finally:
         stop(router)
+    raise KeyboardInterrupt
+
+
+async def _until_told_to_end(announce: Callable[[], None]) -> None:
+    """Announce, then wait for SIGINT or SIGTERM: one that comes while it is being announced counts, too.
+
+    `signal.pause` would sleep through a signal that comes just before it.
+    """
+    told = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, told.set)
+    announce()
+    await told.wait()
 
 
 def pools(address: str, *, json: bool) -> None:

@@ -29,7 +29,7 @@ default:
 def up(folder: Path, on_failure: str) -> subprocess.Popen[str]:
     (folder / "routes.yaml").write_text(CONFIG.replace("STOP_OR_WARN", on_failure))
     (folder / "gone.key").write_text(KEY)
-    program = [sys.executable, "-m", "cli.main", "up", "--config", str(folder / "routes.yaml")]
+    program = [sys.executable, "-X", "faulthandler", "-m", "cli.main", "up", "--config", str(folder / "routes.yaml")]
     environment = {**os.environ, "PATCHBAY_TEST_STARTUP": KEY, "COLUMNS": "200"}
     environment.pop("RAY_ADDRESS", None)
     return subprocess.Popen(
@@ -61,7 +61,11 @@ def test_or_is_told_and_the_cluster_is_up(tmp_path: Path) -> None:
             if line.startswith("up;"):
                 break
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=30)
+        try:
+            process.communicate(timeout=30)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGABRT)  # it says where each of its threads is
+            pytest.fail(f"it does not end: {process.communicate(timeout=10)[1]}")
     finally:
         fuse.cancel()
         process.kill()
@@ -71,3 +75,4 @@ def test_or_is_told_and_the_cluster_is_up(tmp_path: Path) -> None:
     row = next(line for line in said if " gone " in line and "auth" in line)
     assert "probe" in row
     assert KEY not in told
+    assert process.returncode == 130

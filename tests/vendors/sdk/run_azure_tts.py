@@ -21,9 +21,9 @@ def main(url: str) -> dict[str, object]:
     config.speech_synthesis_voice_name = "en-US-AvaNeural"
     synthesizer = speech.SpeechSynthesizer(speech_config=config, audio_config=None)
     told = {"spoken": [], "errors": []}
-    asked = (synthesizer.speak_text_async("Your table is < booked & paid."), synthesizer.speak_ssml_async(SSML))
-    for one in asked:
-        result = one.get()
+    speak_text, speak_ssml = synthesizer.speak_text_async, synthesizer.speak_ssml_async
+    for speak, text in ((speak_text, "Your table is < booked & paid."), (speak_ssml, SSML)):
+        result = speak(text).get()  # one after the other: asked together, either may be sent first
         told["spoken"].append(base64.b64encode(result.audio_data or b"").decode())
         if result.reason != speech.ResultReason.SynthesizingAudioCompleted:
             told["errors"].append(str(result.cancellation_details.error_details))
