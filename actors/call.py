@@ -28,15 +28,9 @@ from actors.call_facts import CallStatistics, Mode, denied
 from actors.events import AnyEvent, Event, SessionClosed, VoiceAudio
 from actors.formats import AudioFormat
 from actors.inbox import Inbox
-from actors.outbox import Outbox
+from actors.outbox import Frame, Outbox
 from actors.reattach import reattach
-from router.errors import (
-    LinkClosed,
-    LinkError,
-    LinkProtocolError,
-    PatchbayError,
-    SessionGone,
-)
+from router.errors import AudioError, LinkClosed, LinkError, LinkProtocolError, PatchbayError, SessionGone
 
 if TYPE_CHECKING:
     from actors.client import Client, HostLink, SessionHandle
@@ -63,7 +57,8 @@ class Call:
         self._handle, self._client = handle, client
         self._outbox = Outbox(audio_in, live=mode == "live")
         self._inbox = Inbox(audio_out)
-        self._way: tuple[HostLink, int] | None = None
+        self.way: tuple[HostLink, int] | None = None
+        """Link and stream; None while the link is away."""
         self._answer: asyncio.Future[wire.Attached] | None = None
         self._ops: deque[events.Op] = deque()
         self._ending: events.Op | None = None
@@ -87,6 +82,18 @@ class Call:
             await self.wait_room()
             self._outbox.put(pcm[start : start + size])
             self._pump()
+
+    def step(self, pcm: bytes) -> Frame | None:
+        """For `send_many`: the frame to send now, where all is as usual. None: nothing was taken, ask `offer`."""
+        return None if self.is_over else self._outbox.step(pcm)
+
+    def offer(self, pcm: bytes) -> list[Frame]:
+        """For `send_many`: takes live audio as `send` does, and leaves the sending of these to who asks."""
+        self._check()
+        if self.mode != "live":
+            raise AudioError("mode", f"{self.mode}: it waits for credit, with `send`")
+        self._outbox.put(pcm)
+        return self._outbox.due()
 
     async def wait_room(self) -> None:
         """Wait until a frame that is sent now would go out at once. Raises SessionGone when the call is over."""
@@ -188,7 +195,7 @@ class Call:
     @property
     def is_attached(self) -> bool:
         """A host has this call now; False while the link is away."""
-        return self._way is not None and self._outbox.window_ms > 0
+        return self.way is not None and self._outbox.window_ms > 0
 
     @property
     def failure(self) -> PatchbayError | None:
@@ -196,13 +203,9 @@ class Call:
         return self._failure
 
     def statistics(self) -> CallStatistics:
+        box, inbox = self._outbox, self._inbox
         return CallStatistics(
-            self._outbox.waiting_ms,
-            self._outbox.in_flight_ms,
-            len(self._inbox),
-            self._outbox.dropped_ms,
-            self._inbox.dropped_audio_ms,
-            self._reattached,
+            box.waiting_ms, box.in_flight_ms, len(inbox), box.dropped_ms, inbox.dropped_audio_ms, self._reattached
         )
 
     # ---------------------------------------------------------------------------------- attaching, again and again
@@ -210,7 +213,7 @@ class Call:
     async def attach(self) -> None:
         """Take a stream on a link to the host and open the session on it, or come back to it."""
         link, stream = await self._client.acquire(self._handle.address, self)
-        self._way, self._answer = (link, stream), asyncio.get_running_loop().create_future()
+        self.way, self._answer = (link, stream), asyncio.get_running_loop().create_future()
         try:
             link.send(stream, self._attach_request())
             async with asyncio.timeout(ATTACH_S):
@@ -243,7 +246,7 @@ class Call:
 
     def detach(self) -> None:
         """Give the stream back. Idempotent."""
-        way, self._way = self._way, None
+        way, self.way = self.way, None
         self._outbox.window_ms = 0.0
         if way is not None:
             self._client.release(*way)
@@ -272,15 +275,10 @@ class Call:
 
     def _attach_request(self) -> wire.Attach:
         return wire.Attach(
-            token=self._handle.token,
-            encoding=self.audio_in.encoding,
-            rate_hz=self.audio_in.rate_hz,
-            out_encoding=self.audio_out.encoding,
-            out_rate_hz=self.audio_out.rate_hz,
-            mode=self.mode,
-            after_n=self._last_n,
-            next_sample=self._outbox.next_sample,
-        )
+            token=self._handle.token, encoding=self.audio_in.encoding, rate_hz=self.audio_in.rate_hz,
+            out_encoding=self.audio_out.encoding, out_rate_hz=self.audio_out.rate_hz, mode=self.mode,
+            after_n=self._last_n, next_sample=self._outbox.next_sample,
+        )  # fmt: skip
 
     # ------------------------------------------------------------------------------------- what the link tells us
 
@@ -316,7 +314,7 @@ class Call:
 
     def on_link_closed(self, error: LinkError) -> None:
         """The link is gone; `keep_attached` takes it from here."""
-        self._way = None
+        self.way = None
         self._outbox.window_ms = 0.0
         if self._answer is not None and not self._answer.done():
             self._answer.set_exception(error)  # the attempt to attach that waits for it goes on from there
@@ -378,8 +376,8 @@ class Call:
 
     def _operate(self, op: events.Op) -> None:
         self._check()
-        if self._way is not None and self.is_attached:
-            link, stream = self._way
+        if self.way is not None and self.is_attached:
+            link, stream = self.way
             link.send(stream, op)
         elif len(self._ops) >= OPS_MAX:
             raise SessionGone(self.session_id, f"{OPS_MAX} operations wait for the link to come back")
@@ -387,11 +385,10 @@ class Call:
             self._ops.append(op)
 
     def _pump(self) -> None:
-        if self._way is None:
+        if self.way is None:
             return
-        link, stream = self._way
+        link, stream = self.way
         for frame in self._outbox.due():
-            assert frame.seq is not None  # `due` numbers what it hands out
             link.send_audio(stream, frame.seq, frame.pos, frame.pcm)
 
     def _check(self) -> None:

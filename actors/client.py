@@ -3,6 +3,7 @@
     session = await router.open.remote(ctx)                      # SessionHandle: plain data, goes anywhere
     async with session.connect(audio_in=AudioFormat("mulaw", 8000)) as call: ...
     with session.connect() as call: ...                          # the same without asyncio (client_sync)
+    failed = send_many(calls, frames)                            # a gateway: many calls in a tick (gateway)
 
 Sessions of one process on one host share one link: a link of its own for each session costs the host twice the CPU at
 three hundred sessions. `Client` holds the links of one event loop, opens each once however many ask, and closes it
@@ -20,6 +21,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from msgspec import Struct
 
 from actors.call import Call
@@ -115,6 +117,16 @@ class HostLink:
     def send_audio(self, stream: int, seq: int, pos: int, pcm: bytes) -> None:
         if self._link is not None and self.is_open:
             self._link.send_audio(stream, 0, seq, pos, pcm)
+
+    @property
+    def block_bytes(self) -> int:
+        """Columns and PCM of the longest block that the host takes; 0 without a link."""
+        return self._link.block_bytes if self._link is not None else 0
+
+    def send_audio_block(self, columns: np.ndarray[Any, Any], pcm: bytes) -> None:
+        """Frames of many calls: uint32 of shape (5, frames), see `Link.send_audio_block`."""
+        if self._link is not None and self.is_open:
+            self._link.send_audio_block(columns, pcm)
 
     async def close(self) -> None:
         self.is_open = False

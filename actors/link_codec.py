@@ -31,8 +31,8 @@ import numpy as np
 from router.errors import LinkProtocolError
 
 __all__ = [
-    "AUDIO", "BEAT", "BITS", "CLOSE", "CONTROL", "CREDIT", "HANDSHAKE", "HEADER_BYTES", "AudioBatch", "Batch",
-    "Splitter", "decode_audio", "decode_bits", "decode_control", "decode_credit", "message",
+    "AUDIO", "BEAT", "BITS", "CLOSE", "CONTROL", "CREDIT", "HANDSHAKE", "HEADER_BYTES", "ROW_BYTES", "AudioBatch",
+    "Batch", "Splitter", "decode_audio", "decode_bits", "decode_control", "decode_credit", "message",
 ]  # fmt: skip
 
 AUDIO: Final = 1
@@ -46,6 +46,8 @@ _KINDS = frozenset((AUDIO, BITS, CREDIT, CONTROL, BEAT, CLOSE, HANDSHAKE))
 
 _HEADER = Struct("<IB3xI")
 HEADER_BYTES: Final = _HEADER.size
+ROW_BYTES: Final = 20
+"""Of the columns, for a frame of audio."""
 _BIG_ENDIAN = sys.byteorder == "big"
 
 
@@ -155,7 +157,7 @@ class Batch:
         """A run of frames that is whole already: little-endian uint32 of shape (5, frames), and their PCM."""
         self._cut(0)
         count = columns.shape[1]
-        length = HEADER_BYTES - 4 + 20 * count + len(payload)
+        length = HEADER_BYTES - 4 + ROW_BYTES * count + len(payload)
         self._parts.append(b"".join((_HEADER.pack(length, AUDIO, count), columns.tobytes(), payload)))
         self.bytes += len(payload)
 

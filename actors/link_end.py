@@ -150,7 +150,10 @@ class Link(asyncio.Protocol):
             self._flush()
 
     def send_audio_block(self, columns: np.ndarray[Any, Any], pcm: bytes) -> None:
-        """Many frames at once: uint32 of shape (5, frames), streams, gens, seqs, poss and lengths, and their PCM."""
+        """Many frames at once: uint32 of shape (5, frames), streams, gens, seqs, poss and lengths, and their PCM.
+
+        At most `block_bytes`, the columns (`link_codec.ROW_BYTES` a frame) included.
+        """
         if self._paused:
             at = 0
             for stream, gen, seq, pos, n in columns.T.tolist():
@@ -162,6 +165,11 @@ class Link(asyncio.Protocol):
             self._flush_soon()
         if self._batch.bytes > self._flush_bytes:
             self._flush()
+
+    @property
+    def block_bytes(self) -> int:
+        """Rows and PCM of the longest block that the peer takes."""
+        return self._peer_max_bytes - codec.HEADER_BYTES
 
     def send_bits(
         self, streams: Sequence[int], poss: Sequence[int], bits: Sequence[int] | Sequence[bool] | bytes

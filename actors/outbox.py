@@ -4,8 +4,8 @@
                                                    │
                                           live: more than 2 s wait, the oldest goes, counted
 
-Pure: no loop, no clock, no link. `put` cuts, `due` hands out what may be sent now, `accepted` takes credit back,
-`rewind` makes what was in flight wait again on a new connection.
+Pure: no loop, no clock, no link. `put` cuts, `due` hands out what may be sent now (`step` is both, for the usual
+case), `accepted` takes credit back, `rewind` makes what was in flight wait again on a new connection.
 
 Units    `seq` counts frames sent on one connection, from 0; `pos` counts samples in the caller's own format.
          A dropped frame leaves a gap in `pos` and none in `seq`, so the ear knows how much is missing.
@@ -16,7 +16,8 @@ Used by  actors/call.py.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+
+import msgspec
 
 from actors.formats import FRAME_MS, AudioFormat
 from router.errors import AudioError
@@ -28,13 +29,12 @@ LIVE_WAIT_MS = 2000
 _SILENCE = {"pcm16": b"\x00", "mulaw": b"\xff", "alaw": b"\xd5"}  # G.711: the codes of a zero sample
 
 
-@dataclass(slots=True)
-class Frame:
-    """20 ms of the caller; `seq` is None until it is sent for the first time."""
+class Frame(msgspec.Struct, gc=False):
+    """20 ms of the caller; `seq` is -1 until it is sent for the first time."""
 
     pos: int
     pcm: bytes
-    seq: int | None = None
+    seq: int = -1
 
 
 class Outbox:
@@ -42,6 +42,7 @@ class Outbox:
 
     def __init__(self, audio: AudioFormat, *, live: bool) -> None:
         self.audio, self.live = audio, live
+        self._frame_bytes, self._frame_samples = audio.frame_bytes, audio.frame_bytes // audio.sample_bytes
         self.window_ms = 0.0
         self.dropped_ms = 0.0
         self.accepted_seq = 0
@@ -85,6 +86,27 @@ class Outbox:
             self._append(bytes(self._rest[start : start + size]))
         del self._rest[:whole]
 
+    def step(self, pcm: bytes) -> Frame | None:
+        """`put` and `due` in one, where all is as usual: live, a whole frame, nothing waits, and the window is open.
+
+        None: it is not, and nothing was taken.
+        """
+        flight = self._in_flight
+        if (
+            type(pcm) is not bytes
+            or len(pcm) != self._frame_bytes
+            or self._waiting
+            or self._rest
+            or not self.live
+            or (len(flight) + 1) * FRAME_MS > self.window_ms
+        ):
+            return None
+        frame = Frame(self._pos, pcm, self._next_seq)
+        self._pos += self._frame_samples
+        self._next_seq += 1
+        flight.append(frame)
+        return frame
+
     def pad(self) -> None:
         """Fill the last frame with silence, so that no sample of the input is kept back for ever."""
         if self._rest:
@@ -106,8 +128,9 @@ class Outbox:
         """The session accepted every frame below `seq`; an older word is ignored."""
         self.accepted_seq = max(self.accepted_seq, min(seq, self._next_seq))
         self.is_taken = self.is_taken or self.accepted_seq > 0
-        while self._in_flight and self._in_flight[0].seq is not None and self._in_flight[0].seq < self.accepted_seq:
-            self._in_flight.popleft()
+        flight = self._in_flight
+        for _ in range(self.accepted_seq - (self._next_seq - len(flight))):  # in flight are the last that were numbered
+            flight.popleft()
 
     def rewind(self, pos: int) -> None:
         """A new connection wants audio from sample `pos`: what was in flight from there on waits again.

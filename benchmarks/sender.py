@@ -4,7 +4,7 @@
 
 It reads pickled messages on its standard input: ("", [(number, SessionHandle), ...]), where the text says with what
 manners (`MANNERS`), ("hang up", [number, ...]), ("clear",) and ("stop",); it answers each with a JSON line, the last
-one with its counts. The calls are those of the ordinary client.
+one with its counts. The calls are those of the ordinary client, their frames leave with `send_many`.
 
 A gateway may keep audio for company up to `tick_ms`: a frame leaves with the first tick after it was due, and what it
 waited counts as lateness. Sessions are spread evenly over the 20 ms of a frame.
@@ -26,12 +26,15 @@ from pathlib import Path
 from time import monotonic_ns
 from typing import Any
 
+import numpy as np
+
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from actors import client as client_module
 from actors import events as ev
 from actors.client import Client, SessionHandle
+from actors.gateway import send_many
 from actors.suspicion import Suspicion
 from benchmarks.board import FRAME_NS, Board
 from router.errors import PatchbayError
@@ -63,8 +66,7 @@ class Caller:
         self.number, self.call = number, call
         self.who = who
         """Before what is counted of it, where it is not one of the good ones."""
-        self.sent = 0
-        self.start_ns = self.slot = 0
+        self.poured = self.slot = 0
         self.over = False
         self.stopped_s: float | None = None
         self.stopped_ns = 0
@@ -72,10 +74,31 @@ class Caller:
         """Frames where one is due; more than one go out without asking for credit, as no client of ours would."""
 
 
+class Slot:
+    """Callers whose frames leave with the same tick. The columns are made anew when one comes or is over."""
+
+    def __init__(self) -> None:
+        self.callers: list[Caller] = []
+        self.pouring: list[Caller] = []
+        self.talking: list[Caller] = []
+        self.calls: list[Any] = []
+        self.numbers = np.zeros(0, np.int64)
+        """Of those who talk: their rows of the board."""
+
+    def renew(self) -> None:
+        here = [caller for caller in self.callers if not caller.over]
+        self.pouring = [caller for caller in here if caller.pours > 1]
+        self.talking = [caller for caller in here if caller.pours == 1]
+        self.calls = [caller.call for caller in self.talking]
+        self.numbers = np.array([caller.number for caller in self.talking], np.int64)
+
+
 class Sender:
     def __init__(self, board: Board, chunks: list[bytes], tick_ns: int) -> None:
         self.board, self.chunks, self.tick_ns = board, chunks, tick_ns
-        self.slots: list[list[Caller]] = [[] for _ in range(max(1, FRAME_NS // tick_ns))]
+        self.slots = [Slot() for _ in range(max(1, FRAME_NS // tick_ns))]
+        self.start_ns = np.zeros(board.sessions, np.int64)
+        self.sent = np.zeros(board.sessions, np.int64)
         self.callers: list[Caller] = []
         self.turns_ms: list[float] = []
         self.turns_seen_ms: list[float] = []
@@ -104,8 +127,7 @@ class Sender:
                 attached()
                 await self.leaving.setdefault(number, asyncio.Event()).wait()
                 caller.over = True
-                self.slots[caller.slot].remove(caller)
-                self.callers.remove(caller)
+                self._unplace(caller)
             while (event := call.next_event_nowait()) is not None:
                 if isinstance(event, ev.SessionClosed):
                     self.reasons[who + event.reason] += 1
@@ -135,8 +157,15 @@ class Sender:
     def _place(self, caller: Caller) -> None:
         """Into the slot of its share of the 20 ms."""
         caller.slot = (share_ns(caller.number) // self.tick_ns + 1) % len(self.slots)
-        self.slots[caller.slot].append(caller)
+        self.start_ns[caller.number] = self.sent[caller.number] = 0
+        self.slots[caller.slot].callers.append(caller)
+        self.slots[caller.slot].renew()
         self.callers.append(caller)
+
+    def _unplace(self, caller: Caller) -> None:
+        self.slots[caller.slot].callers.remove(caller)
+        self.slots[caller.slot].renew()
+        self.callers.remove(caller)
 
     def _watch(self, caller: Caller) -> None:
         """Note when the two events that a turn is measured by arrive: the session's own clock is uvloop's, of 1 ms."""
@@ -167,42 +196,54 @@ class Sender:
                 time.sleep(early_ns / 1e9)  # noqa: ASYNC251
             if self.board.cells[0] <= due_ns < self.board.cells[1]:
                 self.late_ns_max = max(self.late_ns_max, monotonic_ns() - due_ns)
-            await self._send(tick % len(self.slots), due_ns)
+            self._send(self.slots[tick % len(self.slots)], due_ns)
             if tick % _DRAIN_TICKS == 0:
                 self._drain(tick // _DRAIN_TICKS % 4)
             tick += 1
 
-    async def _send(self, slot: int, tick_due_ns: int) -> None:
-        chunks, board = self.chunks, self.board
-        for caller in self.slots[slot]:
-            if caller.over:
-                continue
-            if not caller.start_ns:
-                # due within the tick that just ended: what it waited for company counts
-                caller.start_ns = tick_due_ns - self.tick_ns + share_ns(caller.number) % self.tick_ns
-                board.begin(caller.number, caller.start_ns)
-            due_ns = caller.start_ns + caller.sent * FRAME_NS
-            if caller.pours > 1:
-                self._pour(caller)
-                continue
-            try:
-                await caller.call.send(chunks[(caller.sent + caller.number * 7) % len(chunks)])
-            except PatchbayError as error:
+    def _send(self, slot: Slot, tick_due_ns: int) -> None:
+        """A frame of everybody who talks in this slot, and what those who pour have."""
+        for caller in slot.pouring:
+            self._begin(caller.number, tick_due_ns)
+            self._pour(caller)
+        numbers, chunks = slot.numbers, self.chunks
+        if not len(numbers):
+            return
+        for number in numbers[self.start_ns[numbers] == 0].tolist():
+            self._begin(number, tick_due_ns)
+        sent = self.sent[numbers]
+        due_ns = self.start_ns[numbers] + sent * FRAME_NS
+        which = (sent + numbers * 7) % len(chunks)
+        failed = send_many(slot.calls, [chunks[k] for k in which.tolist()])
+        if failed:
+            for row, error in failed:
+                caller = slot.talking[row]
                 self.failed[caller.who + type(error).__name__] += 1
                 caller.over = True
-                continue
-            caller.sent += 1
-            board.sent(caller.number, due_ns)
+            slot.renew()
+            rows = [row for row, _ in failed]
+            numbers, due_ns = np.delete(numbers, rows), np.delete(due_ns, rows)
+        self.sent[numbers] += 1
+        self.board.sent(numbers, due_ns)
+
+    def _begin(self, number: int, tick_due_ns: int) -> None:
+        """Due within the tick that just ended: what it waited for company counts."""
+        if not self.start_ns[number]:
+            start_ns = tick_due_ns - self.tick_ns + share_ns(number) % self.tick_ns
+            self.start_ns[number] = start_ns
+            self.board.begin(number, start_ns)
 
     def _pour(self, caller: Caller) -> None:
         """Past the client: straight to the link, whatever the session has accepted."""
-        if caller.call._way is None:
+        if caller.call.way is None:
             caller.over = True
+            self.slots[caller.slot].renew()
             return
-        link, stream = caller.call._way
+        link, stream = caller.call.way
         for _ in range(caller.pours):
-            link.send_audio(stream, caller.sent, caller.sent * 320, self.chunks[caller.sent % len(self.chunks)])
-            caller.sent += 1
+            at = caller.poured
+            link.send_audio(stream, at, at * 320, self.chunks[at % len(self.chunks)])
+            caller.poured += 1
 
     def _drain(self, part: int) -> None:
         """Read the events of a quarter of the callers."""

@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -39,10 +40,10 @@ def test_a_frame_is_as_late_as_the_time_since_its_position_was_due(tmp_path: Pat
 
 def test_only_what_was_due_in_the_counted_time_counts_at_both_ends(tmp_path: Path) -> None:
     board = Board.create(tmp_path / "board", 1)
-    board.sent(0, 500)  # before anybody said what is counted
+    board.sent(np.array([0]), np.array([500]))  # before anybody said what is counted
     board.count(1000, 2000)
     for due_ns in (999, 1000, 1999, 2000):
-        board.sent(0, due_ns)
+        board.sent(np.array([0]), np.array([due_ns]))
         board.begin(0, due_ns)
         board.handled(0, 0, 10**9)  # when it is handled does not matter
     assert board.totals() == (2, 2)
@@ -66,7 +67,7 @@ def test_a_frame_before_its_time_shows_that_positions_have_moved(tmp_path: Path)
 def test_totals_are_of_the_first_sessions_where_asked(tmp_path: Path) -> None:
     board = Board.create(tmp_path / "board", 2)
     board.count(0, 10)
-    board.sent(1, 5)
+    board.sent(np.array([0, 1]), np.array([15, 5]))
     assert (board.totals(1), board.totals()) == ((0, 0), (1, 0))
 
 
