@@ -92,7 +92,7 @@ class CallerEnd:
     def on_closed(self, link: Link, error: LinkError | None) -> None:
         self.host.lost(link)
 
-    def on_bits(self, link: Link, streams: list[int], poss: list[int], bits: bytes) -> None:
+    def on_bits(self, link: Link, streams: memoryview, poss: memoryview, bits: bytes) -> None:
         raise LinkProtocolError(link.peer, "a caller sends no verdicts")
 
     def on_credit(self, link: Link, streams: list[int], seqs: list[int]) -> None:

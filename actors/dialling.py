@@ -57,7 +57,7 @@ class _Listener:
     def on_audio(self, link: Link, batch: AudioBatch) -> None:
         raise LinkProtocolError(link.peer, "a worker sends its router no audio")
 
-    def on_bits(self, link: Link, streams: list[int], poss: list[int], bits: bytes) -> None:
+    def on_bits(self, link: Link, streams: memoryview, poss: memoryview, bits: bytes) -> None:
         raise LinkProtocolError(link.peer, "a worker sends its router no verdicts")
 
     def on_credit(self, link: Link, streams: list[int], seqs: list[int]) -> None:

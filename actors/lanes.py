@@ -1,17 +1,19 @@
 """The usual way of a caller's frame: sessions in step stand as rows of a table, and a batch moves them all at once.
 
     batch ──► which rows are in step? ──► ring ──► ear's link, one message ──► detector ──► gates ──► news to sessions
-                     └──► the others, one by one, the long way (`Seat.audio`)
+                     │                                 └──► the detector's link, one message      ▲
+                     └──► the others, one by one, the long way (`Seat.audio`)        verdicts ────┘
 
 A session has a row while its caller is live and its frames are of 20 ms in the ear's own format, its ear is an actor
-behind a link and its voice detector, if any, runs in this process. Its positions, its gate and its credit are then
-columns, and a batch costs some thirty operations on whole columns, whatever number of frames it holds. `stop` says up
-to which position nothing but passing on has to happen: the law's next deadline, the ear's credit, the room of the
-replay ring, the pace of real time. A frame beyond it, out of order or of another length takes the long way, and so does
-every frame of a small batch: below `MANY` frames thirty operations cost more than they save.
+behind a link, and its voice detector, if any, runs in this process or is an actor too. The verdicts of an actor come
+later than their frames, as rows of their own, and move gates at the position of their frame. Positions, gate and credit
+of a session are then columns, and a batch costs some thirty operations on whole columns, whatever number of frames it
+holds. `stop` says up to which position nothing but passing on has to happen: the law's next deadline, the credit of ear
+and detector, the room of the replay ring, the pace of real time. A frame beyond it, out of order or of another length
+takes the long way, and so does every frame of a small batch: below `MANY` frames thirty operations cost more than they
+save.
 
-Before anything of a session runs it is brought up to date (`Lane.sync`); whatever moves its audio by another way takes
-it off the table first (`Lane.leave`). So the rest of the house does not know the table.
+A session's side of its row is `lane.py`.
 
 Why      300 sessions touch a thousand cold objects in every 20 ms: the long way costs 16 us a frame, of which half is
          waiting for memory; a table is a few pages that stay warm (docs/performance.md has both, measured).
@@ -29,6 +31,7 @@ import numpy as np
 
 from actors.ear import CONCEAL_AFTER_S
 from actors.formats import FRAME_MS
+from actors.lane import Lane
 from actors.link_port import LinkPort
 from actors.logs import get_logger
 from actors.ports import LocalPort
@@ -37,8 +40,9 @@ if TYPE_CHECKING:
     from actors.link_codec import AudioBatch
     from actors.link_end import Link
     from actors.session_seat import Seat
+    from actors.stream_rows import StreamRows
 
-__all__ = ["MANY", "RATE_HZ", "RING_S", "Lane", "Lanes"]
+__all__ = ["MANY", "RATE_HZ", "RING_S", "Lanes"]
 
 log = get_logger("lanes")
 
@@ -67,6 +71,17 @@ class Column:
         self.of: Array = np.frombuffer(self.cells, dtype=np.dtype(kind))
 
 
+class Streams:
+    """Of every row its stream of one stage: the link (index; below 0: none), number, epoch, and what makes a position
+    of the ear the frame's number on the link."""
+
+    __slots__ = ("gen", "link", "number", "off")
+
+    def __init__(self, rows: int) -> None:
+        self.link, self.number = Column("q", rows), Column("q", rows)
+        self.gen, self.off = Column("q", rows), Column("q", rows)
+
+
 class Lanes:
     """The table of one host. `failed(seat, error)` ends a session whose own code raised."""
 
@@ -77,8 +92,12 @@ class Lanes:
         self.end, self.stop, self.next = Column("q", rows), Column("q", rows), Column("q", rows)
         self.seq, self.credited = Column("q", rows), Column("q", rows)
         self.last_s = Column("d", rows)
-        self.ear, self.ear_gen, self.ear_off = Column("q", rows), Column("q", rows), Column("q", rows)
-        self.link, self.detector, self.mark = Column("q", rows), Column("q", rows), Column("q", rows)
+        self.ears, self.vads = Streams(rows), Streams(rows)
+        self.vads_used = 0
+        """Lanes whose detector is behind a link."""
+        self.accepted, self.heard = Column("q", rows), Column("q", rows)
+        """Of those: samples that the detector took, and up to where it has spoken."""
+        self.detector, self.mark = Column("q", rows), Column("q", rows)
         self.bits, self.mask, self.need = Column("q", rows), Column("q", rows), Column("q", rows)
         self.speaking, self.wants, self.quiet = Column("b", rows), Column("q", rows), Column("q", rows)
         self.voiced = Column("q", rows)
@@ -128,12 +147,13 @@ class Lanes:
             or listening.words.sent != at
         ):
             return None
-        judge: LocalPort | None = None
+        judge = None if vad is None else vad.slot.port
         if vad is not None:
-            judge = vad.slot.port if isinstance(vad.slot.port, LocalPort) else None
-            if judge is None or not vad.is_straight or vad.sent != at:
+            if not vad.is_straight or vad.sent != at:
                 return None
-        return Lane(self, row, seat, port, port.link, judge)
+            if not isinstance(judge, LocalPort) and not (isinstance(judge, LinkPort) and judge.stand(self, row)):
+                return None
+        return Lane(self, row, seat, port, judge)
 
     def index_of_link(self, link: Link) -> int:
         return _index(self._links, link)
@@ -206,7 +226,9 @@ class Lanes:
         self.last_s.of[r] = now_s
         self.seq.of[r] = seqs + 1
         pcm = frames.tobytes()
-        self._to_ears(r, at, end, pcm)
+        self._give(self.ears, r, at, end, pcm)
+        if self.vads_used:
+            self._give(self.vads, r, at, end, pcm)
         owed = seqs - self.credited.of[r] >= _CREDIT_FRAMES
         if owed.any():
             self.credited.of[r[owed]] = seqs[owed] + 1
@@ -222,22 +244,23 @@ class Lanes:
                 some = np.flatnonzero(detector == one)
                 self._judge(one, r[some], end[some], frames[some].tobytes())
 
-    def _to_ears(self, r: Array, at: Array, end: Array, pcm: bytes) -> None:
+    def _give(self, to: Streams, r: Array, at: Array, end: Array, pcm: bytes) -> None:
+        """One message of these frames to each link of a stage."""
         columns = np.empty((5, len(r)), dtype="<u4")
-        columns[0], columns[1] = self.ear.of[r], self.ear_gen.of[r]
-        columns[2], columns[3], columns[4] = (end + self.ear_off.of[r]) & 0xFFFFFFFF, at, _BYTES
-        link = self.link.of[r]
+        columns[0], columns[1] = to.number.of[r], to.gen.of[r]
+        columns[2], columns[3], columns[4] = (end + to.off.of[r]) & 0xFFFFFFFF, at, _BYTES
+        link = to.link.of[r]
         first = int(link[0])
         if (link == first).all():
             self._send(first, columns, pcm)
             return
-        for one in np.unique(link).tolist():
+        for one in np.unique(link[link >= 0]).tolist():
             some = np.flatnonzero(link == one)
             parts = b"".join([pcm[i * _BYTES : (i + 1) * _BYTES] for i in some.tolist()])
             self._send(one, np.ascontiguousarray(columns[:, some]), parts)
 
     def _send(self, link: int, columns: Array, pcm: bytes) -> None:
-        found = self._links[link]
+        found = self._links[link] if link >= 0 else None
         if found is not None:
             found.send_audio_block(columns, pcm)
 
@@ -251,6 +274,10 @@ class Lanes:
             verdicts = np.array(provider.classify(keys, frames), dtype=bool)
         except Exception:
             verdicts = self._judge_singly(provider, rows, keys, frames)
+        self._gates(r, end, verdicts)
+
+    def _gates(self, r: Array, end: Array, verdicts: Array) -> None:
+        """A verdict on the frame of each row that ends at `end`: who hears of a change."""
         speaking = self.speaking.of[r] != 0
         bits = ((self.bits.of[r] << 1) | verdicts) & self.mask.of[r]
         self.bits.of[r] = bits
@@ -261,11 +288,11 @@ class Lanes:
             self.voiced.of[r[spoken]] = end[spoken]
         news = starts | stops | (verdicts & (end >= self.wants.of[r]))
         for i in np.flatnonzero(news).tolist():
-            lane = self.lanes[rows[i]]
+            lane = self.lanes[r[i]]
             if lane is None:
                 continue
             try:
-                lane.news(True if starts[i] else False if stops[i] else None)
+                lane.news(int(end[i]), True if starts[i] else False if stops[i] else None)
             except Exception as error:
                 self._failed(lane.seat, error)
 
@@ -278,89 +305,34 @@ class Lanes:
             except Exception as error:
                 log.error("inline.failed", provider=type(provider).__module__, error=type(error).__name__)
                 lane = self.lanes[row]
-                if lane is not None and lane.judge is not None:
+                if lane is not None and isinstance(lane.judge, LocalPort):
                     lane.judge.fail(error)
         return verdicts
 
+    # --------------------------------------------------------------------------------- verdicts of another process
 
-class Lane:
-    """One session's row while it is in step. `session.lane` and the table hold it; `leave` ends it."""
-
-    __slots__ = ("_synced", "_table", "judge", "port", "row", "seat")
-
-    def __init__(self, table: Lanes, row: int, seat: Seat, port: LinkPort, link: Link, judge: LocalPort | None) -> None:
-        self._table, self.row, self.seat, self.port, self.judge = table, row, seat, port, judge
-        session = seat.session
-        gate, end = session.listening.gate, session.ear.ring.end
-        self._synced = end
-        table.end.cells[row], table.next.cells[row] = end, seat.next_sample
-        table.last_s.cells[row] = session.ear.last_s
-        table.seq.cells[row], table.credited.cells[row] = seat.seq, seat.credited
-        table.link.cells[row] = table.index_of_link(link)
-        table.ear.cells[row], table.ear_gen.cells[row] = port.stream, port.epoch
-        table.ear_off.cells[row] = port.sent - end
-        table.detector.cells[row] = -1 if judge is None else table.index_of_detector(judge.served)
-        table.keys[row] = 0 if judge is None else judge.number
-        table.bits.cells[row], table.mask.cells[row], table.need.cells[row] = gate.bits, gate.mask, gate.need
-        table.speaking.cells[row], table.quiet.cells[row] = gate.speaking, gate.stop
-        table.voiced.cells[row] = gate.last_voiced
-        table.lanes[row] = self
-        self.limit()
-
-    def sync(self) -> None:
-        """The session's objects as the table has them: before anything of the session runs."""
-        table, row = self._table, self.row
-        end = table.end.cells[row]
-        moved = end - self._synced
-        if not moved:
-            return
-        self._synced = end
-        seat = self.seat
-        session = seat.session
-        listening = session.listening
-        session.ear.ring.end = listening.words.sent = end
-        session.ear.last_s, session.ear.concealing = table.last_s.cells[row], False
-        self.port.sent += moved
-        if listening.vad is not None:
-            listening.vad.sent = listening.vad_pos = end
-            listening.gate.bits, listening.gate.last_voiced = table.bits.cells[row], table.voiced.cells[row]
-        seat.next_sample = table.next.cells[row]
-        seat.seq, seat.credited = table.seq.cells[row], table.credited.cells[row]
-
-    def limit(self) -> None:
-        """Up to where frames may pass without anybody looking: after anything of the session ran."""
-        table, row, seat, port = self._table, self.row, self.seat, self.port
-        session = seat.session
-        ring = session.ear.ring
-        end = ring.end
-        room = session.listening.words.window - (port.sent - port.accepted)
-        table.stop.cells[row] = min(
-            session.due_pos - 1, end + room, ring.room_end, end + seat.ahead_at - seat.next_sample
-        )
-        table.wants.cells[row] = session.voiced_at
-
-    def news(self, change: bool | None) -> None:
-        """Its gate opened (True) or shut (False), or a voiced frame counts (None): the session hears of it."""
-        self.sync()
-        session = self.seat.session
-        gate, end = session.listening.gate, self._synced
-        if change is not None:
-            (gate.open if change else gate.shut)(end)
-            table, row = self._table, self.row
-            table.speaking.cells[row], table.bits.cells[row] = gate.speaking, gate.bits
-            table.voiced.cells[row] = gate.last_voiced
-        session.verdict(end, change)
-
-    def leave(self) -> None:
-        """Off the table: the session's audio moves another way now."""
-        self.sync()
-        table, row = self._table, self.row
-        table.lanes[row] = None
-        table.next.cells[row], table.stop.cells[row] = -1, 0
-        table.last_s.cells[row] = float("inf")
-        session = self.seat.session
-        session.lane = None
-        session.wake_s = min(session.wake_s, session.ear.last_s + CONCEAL_AFTER_S)  # nobody else sees it fall mute now
+    def judged(self, rows: StreamRows, streams: memoryview, poss: memoryview, bits: bytes) -> Array | None:
+        """Verdicts of a detector's actor, in order; the indices of those for whom `rows` has none (None: nothing is
+        left). `poss` are the ends of their frames. A verdict is its frame's credit too.
+        """
+        numbers, ends = np.frombuffer(streams, np.uint32), np.frombuffer(poss, np.uint32).astype(np.int64)
+        verdicts = np.frombuffer(bits, np.uint8) != 0
+        left, todo = [], np.arange(len(numbers))
+        while len(todo):
+            r = rows.of(numbers[todo])  # each time: what a session heard may have taken it off the table
+            here = r > 0
+            if not here.all():
+                left.append(todo[~here])
+                todo, r = todo[here], r[here]
+            self.mark.of[r[::-1]] = todo[::-1]
+            first = self.mark.of[r] == todo  # several of one session: one after the other
+            some, r, todo = todo[first], r[first], todo[~first]
+            self.accepted.of[r] += _SAMPLES
+            self.heard.of[r] = ends[some]
+            self._gates(r, ends[some], verdicts[some])
+        if not left:
+            return None
+        return left[0] if len(left) == 1 else np.sort(np.concatenate(left))
 
 
 def _frames(batch: AudioBatch, lens: Array) -> Array:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 
-from actors.link_codec import Batch
+from actors.link_codec import Batch, Numbers
 
 __all__ = ["Backlog"]
 
@@ -59,7 +59,7 @@ class Backlog:
         self._waiting.setdefault(stream, deque()).append(body)
         return True
 
-    def bits(self, streams: Sequence[int], poss: Sequence[int], bits: Sequence[int] | Sequence[bool]) -> bool:
+    def bits(self, streams: Numbers, poss: Numbers, bits: Sequence[int] | Sequence[bool] | bytes) -> bool:
         """As `control`."""
         if not self._fits(9 * len(streams) + _ROW_BYTES):
             return False

@@ -32,7 +32,7 @@ from router.errors import LinkProtocolError
 
 __all__ = [
     "AUDIO", "BEAT", "BITS", "CLOSE", "CONTROL", "CREDIT", "HANDSHAKE", "HEADER_BYTES", "ROW_BYTES", "AudioBatch",
-    "Batch", "Splitter", "decode_audio", "decode_bits", "decode_control", "decode_credit", "message",
+    "Batch", "Numbers", "Splitter", "decode_audio", "decode_bits", "decode_control", "decode_credit", "message",
 ]  # fmt: skip
 
 AUDIO: Final = 1
@@ -49,6 +49,10 @@ HEADER_BYTES: Final = _HEADER.size
 ROW_BYTES: Final = 20
 """Of the columns, for a frame of audio."""
 _BIG_ENDIAN = sys.byteorder == "big"
+
+
+Numbers = Sequence[int] | np.ndarray[Any, Any]
+"""A column of a message."""
 
 
 class AudioBatch:
@@ -103,8 +107,8 @@ class AudioBatch:
 
     def frames(self) -> list[memoryview]:
         """The PCM of each row."""
-        payload, offsets = self.payload, self.offsets
-        return [payload[a:b] for a, b in pairwise(offsets)]
+        payload, lens = self.payload, self._numbers[4 * self._count :].tolist()
+        return [payload[a:b] for a, b in pairwise(accumulate(lens, initial=0))]
 
 
 def message(kind: int, payload: bytes = b"") -> bytes:
@@ -145,13 +149,13 @@ class Batch:
         self._payload.append(pcm)
         self.bytes += n
 
-    def bits(self, streams: Sequence[int], poss: Sequence[int], bits: Sequence[int] | Sequence[bool]) -> None:
+    def bits(self, streams: Numbers, poss: Numbers, bits: Sequence[int] | Sequence[bool] | bytes) -> None:
         """A run of verdicts goes as one message: it comes as columns already."""
         self._cut(0)
-        columns = array("I", streams)
-        columns.extend(poss)
-        self._emit(BITS, len(streams), columns, (bytes(bits),))
-        self.bytes += 9 * len(streams)
+        columns, payload, count = np.array((streams, poss), dtype="<u4").tobytes(), bytes(bits), len(streams)
+        length = HEADER_BYTES - 4 + len(columns) + len(payload)
+        self._parts.append(b"".join((_HEADER.pack(length, BITS, count), columns, payload)))
+        self.bytes += 9 * count
 
     def block(self, columns: np.ndarray[Any, Any], payload: bytes) -> None:
         """A run of frames that is whole already: little-endian uint32 of shape (5, frames), and their PCM."""
@@ -282,13 +286,12 @@ def decode_audio(view: memoryview, count: int, peer: str = "?") -> AudioBatch:
     return AudioBatch(numbers, count, payload)
 
 
-def decode_bits(view: memoryview, count: int, peer: str = "?") -> tuple[list[int], list[int], bytes]:
-    """streams, poss, verdicts of a BITS message."""
+def decode_bits(view: memoryview, count: int, peer: str = "?") -> tuple[memoryview, memoryview, bytes]:
+    """streams, poss (views of uint32), verdicts of a BITS message."""
     numbers, payload = _columns(view, count, 2, peer)
-    flat = numbers.tolist()
     if len(payload) != count:
         raise LinkProtocolError(peer, f"{count} verdicts announced, {len(payload)} came")
-    return flat[:count], flat[count:], bytes(payload)
+    return numbers[:count], numbers[count:], bytes(payload)
 
 
 def decode_credit(view: memoryview, count: int, peer: str = "?") -> tuple[list[int], list[int]]:

@@ -85,7 +85,7 @@ class Handler(Protocol):
     """Who hears what comes over a link. Plain functions, called on the loop; what they raise ends the link."""
 
     def on_audio(self, link: Link, batch: AudioBatch) -> None: ...
-    def on_bits(self, link: Link, streams: list[int], poss: list[int], bits: bytes) -> None: ...
+    def on_bits(self, link: Link, streams: memoryview, poss: memoryview, bits: bytes) -> None: ...
     def on_credit(self, link: Link, streams: list[int], seqs: list[int]) -> None: ...
     def on_control(self, link: Link, stream: int, body: memoryview) -> None: ...
     def on_closed(self, link: Link, error: LinkError | None) -> None:
@@ -172,7 +172,7 @@ class Link(asyncio.Protocol):
         return self._peer_max_bytes - codec.HEADER_BYTES
 
     def send_bits(
-        self, streams: Sequence[int], poss: Sequence[int], bits: Sequence[int] | Sequence[bool] | bytes
+        self, streams: codec.Numbers, poss: codec.Numbers, bits: Sequence[int] | Sequence[bool] | bytes
     ) -> None:
         """Verdicts of a VAD, row by row: the frame of stream i that ends at poss[i] is voiced or not."""
         if self._paused:

@@ -15,10 +15,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import msgspec
+import numpy as np
 
 from actors import wire
 from actors.fence import Fence
@@ -28,9 +30,10 @@ from actors.link_end import Link
 from actors.logs import get_logger
 from actors.ports import PortSink
 from actors.providers.interface import Fault, ProviderEvent, StreamSpec, TtsAudio
+from actors.stream_rows import StreamRows
 from router.errors import FaultKind, LinkClosed, LinkError, LinkProtocolError
 
-__all__ = ["CONNECT_S", "LinkPort", "ProviderLinks", "ProviderLinksStatistics"]
+__all__ = ["CONNECT_S", "LinkPort", "ProviderLinks", "ProviderLinksStatistics", "VerdictTable"]
 
 CONNECT_S = 2.0
 """A stage whose candidate is not ready by then takes the next (conversation model, section 5)."""
@@ -42,6 +45,16 @@ _ENDED = b""
 """Body of a control message that says: this stream has ended, nothing of it follows."""
 
 log = get_logger("link_port")
+
+
+class VerdictTable(Protocol):
+    """Where verdicts of many sessions are taken at once: `lanes.Lanes`."""
+
+    def judged(
+        self, rows: StreamRows, streams: memoryview, poss: memoryview, bits: bytes
+    ) -> np.ndarray[Any, Any] | None:
+        """The indices of what is left for the ports, in order; None: nothing."""
+        ...
 
 
 class LinkPort:
@@ -117,6 +130,14 @@ class LinkPort:
         if link is not None and not link.closed:
             link.send(self.stream, wire.CloseStream(drain=drain))
 
+    def stand(self, table: VerdictTable, row: int) -> bool:
+        """Verdicts of this stream, and its `accepted`, are that row's from now on. False: the row cannot be named."""
+        self._peer.table = table
+        return self._peer.rows.put(self.stream, row)
+
+    def step_down(self) -> None:
+        self._peer.rows.drop(self.stream)
+
     # -- told by the peer
 
     def begin(self, link: Link) -> None:
@@ -181,6 +202,9 @@ class _Peer:
         self.address = address
         self.link: Link | None = None
         self.ports: dict[int, LinkPort] = {}
+        self.rows = StreamRows()
+        """Of streams whose sessions stand on the host's table."""
+        self.table: VerdictTable | None = None
         self.stale = self.failed = 0
         self.lost = False
         self._next_stream = 1
@@ -225,15 +249,22 @@ class _Peer:
             except Exception as error:
                 self._sink_failed(port, error)
 
-    def on_bits(self, link: Link, streams: list[int], poss: list[int], bits: bytes) -> None:
+    def on_bits(self, link: Link, streams: memoryview, poss: memoryview, bits: bytes) -> None:
+        """Sessions on the table are moved all at once, the others one by one."""
+        left: Iterable[int] = range(len(streams))
+        if self.table is not None and self.rows.used:
+            found = self.table.judged(self.rows, streams, poss, bits)
+            if found is None:
+                return
+            left = found.tolist()
         ports = self.ports
-        for stream, pos, voiced in zip(streams, poss, bits, strict=True):
-            port = ports.get(stream)
+        for i in left:
+            port = ports.get(streams[i])
             if port is None:
                 self.stale += 1
                 continue
             try:
-                port.verdict(pos, voiced)
+                port.verdict(poss[i], bits[i])
             except Exception as error:
                 self._sink_failed(port, error)
 

@@ -30,12 +30,14 @@ class HostEnd:
     def __init__(self, host: ProviderHost) -> None:
         self.host = host
         self.streams: dict[int, HostedStream] = {}
+        self.keys: dict[int, int] = {}
+        """Of a stream's number and epoch, (number << 32) + epoch, its key in the actor: one look for a frame."""
 
     def on_audio(self, link: Link, batch: AudioBatch) -> None:
         host, streams = self.host, self.streams
         host.frames += len(batch)
         if host.stage == "vad":
-            host.classify(link, batch, streams)
+            host.classify(link, batch, self.keys)
             return
         pcm, offsets = bytes(batch.payload), batch.offsets
         rows = zip(batch.streams, batch.gens, batch.seqs, batch.poss, pairwise(offsets), strict=True)
@@ -63,6 +65,7 @@ class HostEnd:
             opened = host.open_stream(link, number, op)
             if opened is not None:
                 self.streams[number] = opened
+                self.keys[(number << 32) + opened.epoch] = opened.key
         elif stream is None:
             host.stale += 1
         elif isinstance(op, wire.CloseStream):
@@ -72,6 +75,10 @@ class HostEnd:
                 self._apply(stream, op)
             except Exception as error:
                 host.fail(stream, error)
+
+    def forget(self, stream: HostedStream) -> None:
+        self.streams.pop(stream.number, None)
+        self.keys.pop((stream.number << 32) + stream.epoch, None)
 
     def _apply(self, stream: HostedStream, op: wire.StageOp) -> None:
         host = self.host
@@ -90,7 +97,7 @@ class HostEnd:
             self.host.close_stream(stream, drain=False)
         self.host.left(link)
 
-    def on_bits(self, link: Link, streams: list[int], poss: list[int], bits: bytes) -> None:
+    def on_bits(self, link: Link, streams: memoryview, poss: memoryview, bits: bytes) -> None:
         raise LinkProtocolError(link.peer, "a host sends no verdicts")
 
     def on_credit(self, link: Link, streams: list[int], seqs: list[int]) -> None:

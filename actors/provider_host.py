@@ -23,6 +23,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+import numpy as np
 
 from actors import wire
 from actors.lag import LagMonitor
@@ -311,36 +312,42 @@ class ProviderHost:
         self.dropped += stream.dropped
         end = self._ends.get(stream.link)
         if end is not None:
-            end.streams.pop(stream.number, None)
+            end.forget(stream)
 
     # -- whole batches
 
-    def classify(self, link: Link, batch: AudioBatch, streams: dict[int, HostedStream]) -> None:
-        """Every frame of the batch in one pass, and one message of verdicts back; `poss` are the frames' ends."""
-        rows = [
-            (stream, number, pos, frame)
-            for number, gen, pos, frame in zip(batch.streams, batch.gens, batch.poss, batch.frames(), strict=True)
-            if (stream := streams.get(number)) is not None and stream.epoch == gen
-        ]
-        self.stale += len(batch) - len(rows)
-        if not rows:
+    def classify(self, link: Link, batch: AudioBatch, known: dict[int, int]) -> None:
+        """Every frame of the batch in one pass, and one message of verdicts back; `poss` are the frames' ends.
+        `known`: the key of (number of a stream << 32) + its epoch."""
+        numbers, gens, _, poss, lens = batch.matrix()
+        found = list(map(known.get, ((numbers.astype(np.uint64) << 32) + gens).tolist()))
+        ends, frames = poss + (lens >> 1), batch.frames()
+        if None in found:
+            good = [i for i, key in enumerate(found) if key is not None]
+            self.stale += len(found) - len(good)
+            numbers, ends, frames = numbers[good], ends[good], [frames[i] for i in good]
+        keys = [key for key in found if key is not None]
+        if not keys:
             return
         try:
-            bits = self.provider.classify([r[0].key for r in rows], [r[3] for r in rows])
+            bits = self.provider.classify(keys, frames)
         except Exception:
-            bits, rows = self._classify_singly(rows)  # which of them was it?
-        link.send_bits([r[1] for r in rows], [r[2] + (len(r[3]) >> 1) for r in rows], bits)
+            bits, good = self._classify_singly(keys, frames)  # which of them was it?
+            numbers, ends = numbers[good], ends[good]
+        link.send_bits(numbers, ends, bits)
 
-    def _classify_singly(self, rows: list[Any]) -> tuple[list[bool], list[Any]]:
+    def _classify_singly(self, keys: list[int], frames: list[memoryview]) -> tuple[list[bool], list[int]]:
+        """Verdicts, and the indices of the frames that they are on."""
         bits, good = [], []
-        for row in rows:
-            if row[0].closed:
+        for i, (key, frame) in enumerate(zip(keys, frames, strict=True)):
+            stream = self._streams.get(key)
+            if stream is None:
                 continue
             try:
-                bits.append(bool(self.provider.classify([row[0].key], [row[3]])[0]))
-                good.append(row)
+                bits.append(bool(self.provider.classify([key], [frame])[0]))
+                good.append(i)
             except Exception as error:
-                self.fail(row[0], error)
+                self.fail(stream, error)
         return bits, good
 
     def ask(self, stream: HostedStream, question: Assess) -> None:

@@ -44,7 +44,7 @@ from actors.wording import Heard, Wording
 from router.plan import Candidate, RoutePlan, Stage
 
 if TYPE_CHECKING:
-    from actors.lanes import Lane
+    from actors.lane import Lane
 
 __all__ = ["FALLBACKS", "Mode", "Outlet", "VoiceSession"]
 

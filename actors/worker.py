@@ -136,7 +136,7 @@ class RouterDoor:
     def on_audio(self, link: Link, batch: AudioBatch) -> None:
         raise LinkProtocolError(link.peer, "a router sends no audio")
 
-    def on_bits(self, link: Link, streams: list[int], poss: list[int], bits: bytes) -> None:
+    def on_bits(self, link: Link, streams: memoryview, poss: memoryview, bits: bytes) -> None:
         raise LinkProtocolError(link.peer, "a router sends no verdicts")
 
     def on_credit(self, link: Link, streams: list[int], seqs: list[int]) -> None:

@@ -180,7 +180,8 @@ def main() -> None:
     parser.add_argument("--hosts", type=int, default=1)
     parser.add_argument("--links", type=int, default=1)
     parser.add_argument("--tick-ms", type=float, default=5.0)
-    parser.add_argument("--placement", choices=("inline", "actor"), default="inline", help="of VAD and turn detection")
+    parser.add_argument("--placement", choices=("inline", "actor", "vad-actor"), default="inline",
+                        help="of VAD and turn detection; vad-actor: of VAD alone")  # fmt: skip
     parser.add_argument("--slope", help="N1,N2: two runs, and the memory that a session more takes")
     parser.add_argument("--profile", help="a folder for folded stacks of host, VAD and STT; makes all figures worse")
     parser.add_argument("--json", action="store_true")

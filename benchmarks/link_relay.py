@@ -91,7 +91,7 @@ class Caller(Relay):
     def __init__(self) -> None:
         self.took_us: list[int] = []
 
-    def on_bits(self, link: Any, streams: list[int], poss: list[int], bits: bytes) -> None:  # type: ignore[override]
+    def on_bits(self, link: Any, streams: memoryview, poss: memoryview, bits: bytes) -> None:  # type: ignore[override]
         now = now_us() + 320
         self.took_us.extend((now - pos) & MASK for pos in poss)
 

@@ -129,7 +129,7 @@ class LinkEnd:
         self.counter.batch(batch)
         link.send_bits(batch.streams, batch.poss, bytes(len(batch)))
 
-    def on_bits(self, link: Any, streams: list[int], poss: list[int], bits: bytes) -> None:
+    def on_bits(self, link: Any, streams: memoryview, poss: memoryview, bits: bytes) -> None:
         self.counter.frames += len(streams)
 
     def on_credit(self, link: Any, streams: list[int], seqs: list[int]) -> None: ...

@@ -53,22 +53,22 @@ def config_of(
     placement: str = "inline",
     warm: int = 1,
 ) -> str:
-    """webrtc and heuristic as they ship, in the host or in an actor each (`placement`); the rest stubs, endpointing 0,
-    one actor of each."""
+    """webrtc and heuristic as they ship, in the host (`placement` inline), in an actor each (actor), or the detector
+    alone in one (vad-actor); the rest stubs, endpointing 0, one actor of each."""
     options = json.dumps({"board": board, **(stt or {})})
     # twice the sessions: no second host is opened ahead of need, so that there is the number asked for
     full = 2 * sessions if hosts == 1 else -(-sessions // hosts)
     full = max_sessions or full
-    judges = "placement: inline"
-    if placement == "actor":
-        judges = f"placement: actor, capacity: {{streams_per_actor: {max(sessions, 1)}}}"
+    apart = f"placement: actor, capacity: {{streams_per_actor: {max(sessions, 1)}}}"
+    vad = "placement: inline" if placement == "inline" else apart
+    turn = apart if placement == "actor" else "placement: inline"
     capacity = f"capacity: {{streams_per_actor: {max(sessions, 1)}}}"
     answers = json.dumps({"says": ["This is the answer."], "streams_per_actor": max(sessions, 1)})
     return f"""\
 schema: 1
 providers:
-  vad: {{stage: vad, type: webrtc, {judges}}}
-  turn: {{stage: turn, type: heuristic, {judges}}}
+  vad: {{stage: vad, type: webrtc, {vad}}}
+  turn: {{stage: turn, type: heuristic, {turn}}}
   ears: {{stage: stt, type: "benchmarks.stubs:Stt", options: {options}, {capacity}}}
   answer: {{stage: agent, type: fake-agent, options: {answers}, {capacity}}}
   voice: {{stage: tts, type: "benchmarks.stubs:Tts", {capacity}}}
