@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from actors import events, wire
-from actors.call_facts import CallStatistics, Mode, denied
+from actors.call_facts import CallStatistics, Mode, attach_request, denied
 from actors.events import AnyEvent, Event, SessionClosed, VoiceAudio
 from actors.formats import AudioFormat
 from actors.inbox import Inbox
@@ -34,6 +34,7 @@ from router.errors import AudioError, LinkClosed, LinkError, LinkProtocolError, 
 
 if TYPE_CHECKING:
     from actors.client import Client, HostLink, SessionHandle
+    from actors.cohort import Cohort
 
 __all__ = ["Call"]
 
@@ -55,7 +56,9 @@ class Call:
         self.session_id, self.mode = handle.session_id, mode
         self.audio_in, self.audio_out = audio_in, audio_out
         self._handle, self._client = handle, client
-        self._outbox = Outbox(audio_in, live=mode == "live")
+        self._box = Outbox(audio_in, live=mode == "live")
+        self.seat: tuple[Cohort, int] | None = None
+        """What sends this call's audio for it, and its row there: see `outbox`."""
         self._inbox = Inbox(audio_out)
         self.way: tuple[HostLink, int] | None = None
         """Link and stream; None while the link is away."""
@@ -74,32 +77,28 @@ class Call:
         """Audio of the caller, any chunking. Live it never waits; from a file it waits for credit."""
         self._check()
         if self.mode == "live":
-            self._outbox.put(pcm)
+            self.outbox.put(pcm)
             self._pump()
             return
         size = self.audio_in.frame_bytes
         for start in range(0, len(pcm), size):
             await self.wait_room()
-            self._outbox.put(pcm[start : start + size])
+            self.outbox.put(pcm[start : start + size])
             self._pump()
 
-    def step(self, pcm: bytes) -> Frame | None:
-        """For `send_many`: the frame to send now, where all is as usual. None: nothing was taken, ask `offer`."""
-        return None if self.is_over else self._outbox.step(pcm)
-
     def offer(self, pcm: bytes) -> list[Frame]:
-        """For `send_many`: takes live audio as `send` does, and leaves the sending of these to who asks."""
+        """Takes live audio as `send` does, and leaves the sending of these to who asks (`gateway`)."""
         self._check()
         if self.mode != "live":
             raise AudioError("mode", f"{self.mode}: it waits for credit, with `send`")
-        self._outbox.put(pcm)
-        return self._outbox.due()
+        self.outbox.put(pcm)
+        return self.outbox.due()
 
     async def wait_room(self) -> None:
         """Wait until a frame that is sent now would go out at once. Raises SessionGone when the call is over."""
         while True:
             self._check()
-            if self._outbox.has_room:
+            if self.outbox.has_room:
                 return
             self._room.clear()
             try:
@@ -140,9 +139,9 @@ class Call:
 
         Waits until all audio has been sent, so that nothing of a file is cut off.
         """
-        self._outbox.pad()
+        self.outbox.pad()
         self._pump()
-        while self._outbox.waiting_ms and not self.is_over:
+        while self.outbox.waiting_ms and not self.is_over:
             self._room.clear()
             async with asyncio.timeout(STALL_S):
                 await self._room.wait()
@@ -183,6 +182,13 @@ class Call:
         return self._inbox.pop()
 
     @property
+    def outbox(self) -> Outbox:
+        """Who touches it has it for himself: a cohort that sends for this call gives it back before."""
+        if self.seat is not None:
+            self.seat[0].leave(self.seat[1])
+        return self._box
+
+    @property
     def is_over(self) -> bool:
         """Nothing more will be sent or come (unread events may still wait)."""
         return self._closed is not None or self._failure is not None
@@ -190,12 +196,12 @@ class Call:
     @property
     def is_taken(self) -> bool:
         """The session has taken a first frame of audio."""
-        return self._outbox.is_taken
+        return self.outbox.is_taken
 
     @property
     def is_attached(self) -> bool:
         """A host has this call now; False while the link is away."""
-        return self.way is not None and self._outbox.window_ms > 0
+        return self.way is not None and self._box.window_ms > 0
 
     @property
     def failure(self) -> PatchbayError | None:
@@ -203,7 +209,7 @@ class Call:
         return self._failure
 
     def statistics(self) -> CallStatistics:
-        box, inbox = self._outbox, self._inbox
+        box, inbox = self.outbox, self._inbox
         return CallStatistics(
             box.waiting_ms, box.in_flight_ms, len(inbox), box.dropped_ms, inbox.dropped_audio_ms, self._reattached
         )
@@ -215,7 +221,8 @@ class Call:
         link, stream = await self._client.acquire(self._handle.address, self)
         self.way, self._answer = (link, stream), asyncio.get_running_loop().create_future()
         try:
-            link.send(stream, self._attach_request())
+            formats, pos = (self.audio_in, self.audio_out), self.outbox.next_sample
+            link.send(stream, attach_request(self._handle.token, *formats, self.mode, self._last_n, pos))
             async with asyncio.timeout(ATTACH_S):
                 attached = await self._answer
         except TimeoutError:
@@ -224,8 +231,8 @@ class Call:
         except BaseException:
             self.detach()
             raise
-        self._outbox.rewind(attached.pos)
-        self._outbox.window_ms = max(attached.credit_ms, 20.0)
+        self.outbox.rewind(attached.pos)
+        self.outbox.window_ms = max(attached.credit_ms, 20.0)
         self._pump()
         while self._ops:
             link.send(stream, self._ops.popleft())
@@ -247,7 +254,7 @@ class Call:
     def detach(self) -> None:
         """Give the stream back. Idempotent."""
         way, self.way = self.way, None
-        self._outbox.window_ms = 0.0
+        self.outbox.window_ms = 0.0
         if way is not None:
             self._client.release(*way)
 
@@ -267,18 +274,11 @@ class Call:
 
     async def _end_again(self) -> None:
         """`end_input` and `close` may have been lost with the link: said again after the audio; they are idempotent."""
-        while self._ending is not None and self._outbox.waiting_ms and not self._broken.is_set():
+        while self._ending is not None and self.outbox.waiting_ms and not self._broken.is_set():
             self._room.clear()
             await self._room.wait()  # bounded by the link's liveness: a link that breaks sets it
         if self._ending is not None and not self._broken.is_set() and not self.is_over:
             self._operate(self._ending)
-
-    def _attach_request(self) -> wire.Attach:
-        return wire.Attach(
-            token=self._handle.token, encoding=self.audio_in.encoding, rate_hz=self.audio_in.rate_hz,
-            out_encoding=self.audio_out.encoding, out_rate_hz=self.audio_out.rate_hz, mode=self.mode,
-            after_n=self._last_n, next_sample=self._outbox.next_sample,
-        )  # fmt: skip
 
     # ------------------------------------------------------------------------------------- what the link tells us
 
@@ -308,14 +308,14 @@ class Call:
 
     def on_credit(self, seq: int) -> None:
         """Frames below `seq` were accepted."""
-        self._outbox.accepted(seq)
+        self.outbox.accepted(seq)
         self._pump()
         self._room.set()
 
     def on_link_closed(self, error: LinkError) -> None:
         """The link is gone; `keep_attached` takes it from here."""
         self.way = None
-        self._outbox.window_ms = 0.0
+        self.outbox.window_ms = 0.0
         if self._answer is not None and not self._answer.done():
             self._answer.set_exception(error)  # the attempt to attach that waits for it goes on from there
         else:
@@ -352,14 +352,14 @@ class Call:
         self._wake()
 
     def _lost(self) -> None:
-        self._closed = SessionClosed(
-            session_id=self.session_id, n=self._last_n + 1, t=self._last_t, reason="lost", stats={}
-        )
+        n, t = self._last_n + 1, self._last_t
+        self._closed = SessionClosed(session_id=self.session_id, n=n, t=t, reason="lost", stats={})
         self._put(self._closed)
         self._wake()
 
     def _wake(self) -> None:
         """All who wait look again: the call is over."""
+        _ = self.outbox  # no cohort sends for it any more
         self._news.set()
         self._room.set()
         self._broken.set()
@@ -388,7 +388,7 @@ class Call:
         if self.way is None:
             return
         link, stream = self.way
-        for frame in self._outbox.due():
+        for frame in self.outbox.due():
             link.send_audio(stream, frame.seq, frame.pos, frame.pcm)
 
     def _check(self) -> None:

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from actors import wire
+from actors.formats import AudioFormat
 from router.errors import LinkAuthError, PatchbayError, RefusalKind, SessionGone, SessionRefused
 
-__all__ = ["CallStatistics", "Mode", "denied"]
+__all__ = ["CallStatistics", "Mode", "attach_request", "denied"]
 
 Mode = Literal["live", "file", "lockstep"]
 """How input waits: see `actors.wire.Attach`."""
@@ -26,6 +27,22 @@ class CallStatistics:
     dropped_audio_ms: float
     """Reply audio that the application did not read."""
     reattached: int
+
+
+def attach_request(
+    token: bytes, audio_in: AudioFormat, audio_out: AudioFormat, mode: Mode, after_n: int, next_sample: int
+) -> wire.Attach:
+    """What a call asks a host for, see `wire.Attach`."""
+    return wire.Attach(
+        token=token,
+        encoding=audio_in.encoding,
+        rate_hz=audio_in.rate_hz,
+        out_encoding=audio_out.encoding,
+        out_rate_hz=audio_out.rate_hz,
+        mode=mode,
+        after_n=after_n,
+        next_sample=next_sample,
+    )
 
 
 def denied(record: wire.Denied, address: str, session_id: str) -> PatchbayError:

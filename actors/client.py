@@ -34,6 +34,7 @@ from router.plan import DefaultCause
 
 if TYPE_CHECKING:
     from actors.client_sync import SyncCall, SyncConnection
+    from actors.cohort import Cohort
 
 __all__ = ["Call", "Client", "Connection", "HostLink", "Mode", "SessionHandle", "default_client"]
 
@@ -94,6 +95,8 @@ class HostLink:
     def __init__(self, address: str) -> None:
         self.address = address
         self.calls: dict[int, Call] = {}
+        self.seats: dict[int, tuple[Cohort, int]] = {}
+        """Of calls that a cohort sends for: it, and their row."""
         self.is_open = False
         self._link: Link | None = None
         self._next_stream = 1
@@ -152,8 +155,9 @@ class HostLink:
 
     def on_credit(self, link: Link, streams: Sequence[int], seqs: Sequence[int]) -> None:
         for stream, seq in zip(streams, seqs, strict=True):
-            call = self.calls.get(stream)
-            if call is not None:
+            if (seat := self.seats.get(stream)) is not None:
+                seat[0].accepted(seat[1], seq)
+            elif (call := self.calls.get(stream)) is not None:
                 call.on_credit(seq)
 
     def on_closed(self, link: Link, error: LinkError | None) -> None:

@@ -50,8 +50,9 @@ class Outbox:
         self.is_taken = False
         """The session has accepted a frame, on this connection or one before."""
         self._rest = bytearray()
-        self._pos = 0
-        self._next_seq = 0
+        self.pos = 0
+        """Of the next frame."""
+        self.next_seq = 0
         self._waiting: deque[Frame] = deque()
         self._in_flight: deque[Frame] = deque()
 
@@ -73,7 +74,7 @@ class Outbox:
         """First sample that can still be sent (again)."""
         if self._in_flight:
             return self._in_flight[0].pos
-        return self._waiting[0].pos if self._waiting else self._pos
+        return self._waiting[0].pos if self._waiting else self.pos
 
     def put(self, pcm: bytes | bytearray | memoryview) -> None:
         """Take audio in any chunking; what is no whole frame waits for the rest. Raises AudioError."""
@@ -101,11 +102,23 @@ class Outbox:
             or (len(flight) + 1) * FRAME_MS > self.window_ms
         ):
             return None
-        frame = Frame(self._pos, pcm, self._next_seq)
-        self._pos += self._frame_samples
-        self._next_seq += 1
+        frame = Frame(self.pos, pcm, self.next_seq)
+        self.pos += self._frame_samples
+        self.next_seq += 1
         flight.append(frame)
         return frame
+
+    @property
+    def in_step(self) -> bool:
+        """A whole frame that is put now leaves now, and live."""
+        return self.live and not self._rest and self.has_room
+
+    def take_back(self, next_seq: int, pos: int, accepted_seq: int, frames: list[Frame]) -> None:
+        """Since this was in step, frames were numbered and sent elsewhere: `frames` are those not accepted yet."""
+        self.accepted(accepted_seq)
+        self.next_seq, self.pos = next_seq, pos
+        self._in_flight += frames
+        self.accepted(accepted_seq)
 
     def pad(self) -> None:
         """Fill the last frame with silence, so that no sample of the input is kept back for ever."""
@@ -118,18 +131,18 @@ class Outbox:
         frames = []
         while self._waiting and self._may_send():
             frame = self._waiting.popleft()
-            frame.seq = self._next_seq
-            self._next_seq += 1
+            frame.seq = self.next_seq
+            self.next_seq += 1
             self._in_flight.append(frame)
             frames.append(frame)
         return frames
 
     def accepted(self, seq: int) -> None:
         """The session accepted every frame below `seq`; an older word is ignored."""
-        self.accepted_seq = max(self.accepted_seq, min(seq, self._next_seq))
+        self.accepted_seq = max(self.accepted_seq, min(seq, self.next_seq))
         self.is_taken = self.is_taken or self.accepted_seq > 0
         flight = self._in_flight
-        for _ in range(self.accepted_seq - (self._next_seq - len(flight))):  # in flight are the last that were numbered
+        for _ in range(self.accepted_seq - (self.next_seq - len(flight))):  # in flight are the last that were numbered
             flight.popleft()
 
     def rewind(self, pos: int) -> None:
@@ -140,12 +153,12 @@ class Outbox:
         again = [f for f in self._in_flight if f.pos >= pos]
         self._in_flight.clear()
         self._waiting.extendleft(reversed(again))
-        self._next_seq = self.accepted_seq = 0
+        self.next_seq = self.accepted_seq = 0
         self._shed()
 
     def _append(self, pcm: bytes) -> None:
-        self._waiting.append(Frame(self._pos, pcm))
-        self._pos += len(pcm) // self.audio.sample_bytes
+        self._waiting.append(Frame(self.pos, pcm))
+        self.pos += len(pcm) // self.audio.sample_bytes
         self._shed()
 
     def _shed(self) -> None:

@@ -4,7 +4,8 @@
 
 It reads pickled messages on its standard input: ("", [(number, SessionHandle), ...]), where the text says with what
 manners (`MANNERS`), ("hang up", [number, ...]), ("clear",) and ("stop",); it answers each with a JSON line, the last
-one with its counts. The calls are those of the ordinary client, their frames leave with `send_many`.
+one with its counts. The calls are those of the ordinary client, those of a tick leave as a
+`Cohort`.
 
 A gateway may keep audio for company up to `tick_ms`: a frame leaves with the first tick after it was due, and what it
 waited counts as lateness. Sessions are spread evenly over the 20 ms of a frame.
@@ -34,7 +35,7 @@ if __name__ == "__main__":
 from actors import client as client_module
 from actors import events as ev
 from actors.client import Client, SessionHandle
-from actors.gateway import send_many
+from actors.cohort import Cohort
 from actors.suspicion import Suspicion
 from benchmarks.board import FRAME_NS, Board
 from router.errors import PatchbayError
@@ -75,13 +76,14 @@ class Caller:
 
 
 class Slot:
-    """Callers whose frames leave with the same tick. The columns are made anew when one comes or is over."""
+    """Callers whose frames leave with the same tick. All below is made anew with the tick after one came or is over."""
 
     def __init__(self) -> None:
         self.callers: list[Caller] = []
         self.pouring: list[Caller] = []
         self.talking: list[Caller] = []
-        self.calls: list[Any] = []
+        self.cohort = Cohort([])
+        self.stale = False
         self.numbers = np.zeros(0, np.int64)
         """Of those who talk: their rows of the board."""
 
@@ -89,7 +91,8 @@ class Slot:
         here = [caller for caller in self.callers if not caller.over]
         self.pouring = [caller for caller in here if caller.pours > 1]
         self.talking = [caller for caller in here if caller.pours == 1]
-        self.calls = [caller.call for caller in self.talking]
+        self.cohort = Cohort([caller.call for caller in self.talking])
+        self.stale = False
         self.numbers = np.array([caller.number for caller in self.talking], np.int64)
 
 
@@ -159,12 +162,12 @@ class Sender:
         caller.slot = (share_ns(caller.number) // self.tick_ns + 1) % len(self.slots)
         self.start_ns[caller.number] = self.sent[caller.number] = 0
         self.slots[caller.slot].callers.append(caller)
-        self.slots[caller.slot].renew()
+        self.slots[caller.slot].stale = True
         self.callers.append(caller)
 
     def _unplace(self, caller: Caller) -> None:
         self.slots[caller.slot].callers.remove(caller)
-        self.slots[caller.slot].renew()
+        self.slots[caller.slot].stale = True
         self.callers.remove(caller)
 
     def _watch(self, caller: Caller) -> None:
@@ -203,6 +206,8 @@ class Sender:
 
     def _send(self, slot: Slot, tick_due_ns: int) -> None:
         """A frame of everybody who talks in this slot, and what those who pour have."""
+        if slot.stale:
+            slot.renew()
         for caller in slot.pouring:
             self._begin(caller.number, tick_due_ns)
             self._pour(caller)
@@ -214,13 +219,13 @@ class Sender:
         sent = self.sent[numbers]
         due_ns = self.start_ns[numbers] + sent * FRAME_NS
         which = (sent + numbers * 7) % len(chunks)
-        failed = send_many(slot.calls, [chunks[k] for k in which.tolist()])
+        failed = slot.cohort.send([chunks[k] for k in which.tolist()])
         if failed:
             for row, error in failed:
                 caller = slot.talking[row]
                 self.failed[caller.who + type(error).__name__] += 1
                 caller.over = True
-            slot.renew()
+            slot.stale = True
             rows = [row for row, _ in failed]
             numbers, due_ns = np.delete(numbers, rows), np.delete(due_ns, rows)
         self.sent[numbers] += 1
@@ -237,7 +242,7 @@ class Sender:
         """Past the client: straight to the link, whatever the session has accepted."""
         if caller.call.way is None:
             caller.over = True
-            self.slots[caller.slot].renew()
+            self.slots[caller.slot].stale = True
             return
         link, stream = caller.call.way
         for _ in range(caller.pours):
