@@ -90,7 +90,8 @@ class Cohort:
         frames = []
         for numbers, pcms in self._kept:
             seq = int(numbers[row])
-            if seq >= max(since, accepted):
+            numbers[row] = -1  # when it comes back, on another stream perhaps, these are not its own
+            if seq >= accepted:
                 frames.append(Frame(first_pos + (seq - since) * int(self._samples[row]), pcms[row], seq))
         self._in[row] = False
         self._links[self._link[row]].seats.pop(int(self._stream[row]), None)
@@ -129,7 +130,7 @@ class Cohort:
     def _forget(self) -> None:
         """Ticks whose frames were all accepted, or are kept by calls that have left."""
         while self._kept:
-            open_rows = self._in & (self._kept[0][0] >= np.maximum(self._accepted, self._since))
+            open_rows = self._kept[0][0] >= self._accepted
             if open_rows.any():
                 if len(self._kept) <= TICKS_MAX:
                     return

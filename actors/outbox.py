@@ -80,6 +80,9 @@ class Outbox:
         """Take audio in any chunking; what is no whole frame waits for the rest. Raises AudioError."""
         if not isinstance(pcm, (bytes, bytearray, memoryview)):
             raise AudioError("pcm", f"bytes are taken, not {type(pcm).__name__}")
+        if not self._rest and type(pcm) is bytes and len(pcm) == self._frame_bytes:
+            self._append(pcm)  # the usual chunk, without copies
+            return
         self._rest += pcm
         size = self.audio.frame_bytes
         whole = len(self._rest) // size * size

@@ -68,6 +68,8 @@ class Played:
         what = self.random.random()
         if what < 0.03 and call.way is not None:
             call.on_link_closed(LinkClosed("host:1", "cut"))
+            if what < 0.02:  # back before its frames from before are forgotten
+                await call.attach()
         elif what < 0.15 and call.way is None and not call.is_over:
             await call.attach()
         elif what < 0.155:
@@ -118,6 +120,31 @@ def test_a_cohort_keeps_no_frame_that_was_accepted() -> None:
                 assert call.way is not None
                 call.way[0].on_credit(None, [call.way[1]], [k])  # type: ignore[arg-type]
         assert len(cohort._kept) == 2
+
+    asyncio.run(body())
+
+
+def test_a_call_that_comes_back_has_nothing_of_its_stream_before() -> None:
+    async def body() -> None:
+        wires = Wires()
+        calls = [call_on(wires, n) for n in (0, 3)]
+        for call in calls:
+            await call.attach()
+        cohort = Cohort(calls)
+        for k in range(12):
+            assert cohort.send([bytes(640)] * 2) == []
+            for call in calls:
+                credit(call, min(k + 1, 10))
+        calls[0].on_link_closed(LinkClosed("host:1", "cut"))
+        await calls[0].attach()  # frames 10 and 11 go again, as 0 and 1
+        credit(calls[0], 2)
+        assert cohort.send([bytes(640)] * 2) == []
+        assert calls[0].seat is not None
+        assert [call.statistics().in_flight_ms for call in calls] == [20, 60]
+
+    def credit(call: Call, seq: int) -> None:
+        assert call.way is not None
+        call.way[0].on_credit(None, [call.way[1]], [seq])  # type: ignore[arg-type]
 
     asyncio.run(body())
 
