@@ -7,7 +7,7 @@ Units    seconds and characters per provider; latencies as the events gave them.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from actors.bill import Bill, bill, prices_of
@@ -63,34 +63,42 @@ class CallRecord:
         self._bill.report(stage, provider, amounts)
 
     def see(self, event: Event) -> None:
-        if isinstance(event, SessionOpened):
-            self.served = {stage: [name] for stage, name in event.providers.items()}
-        elif isinstance(event, ProviderChanged):
-            self.served.setdefault(event.stage, [event.before]).append(event.after)
-        elif isinstance(event, TranscriptFinal):
-            self.counts["finals"] += 1
-        elif isinstance(event, TurnEnded):
-            self.counts["turns"] += not event.revision
-            if len(self.turns) < MAX_TURNS or event.turn_id in self.turns:
-                self.turns[event.turn_id] = event.text
-        elif isinstance(event, VoiceStopped):
-            self._reply(event)
-        elif isinstance(event, TurnLatency):
-            if len(self.latencies) < MAX_TURNS:
-                self.latencies.append({k: getattr(event, k) for k in _LATENCIES})
-        elif isinstance(event, ToolResult):
-            name = event.name if event.name in self.tools or len(self.tools) < MAX_TOOLS else "other"
-            tool = self.tools.setdefault(name, Counter())
-            tool["calls"] += 1
-            tool[event.why] += 1
-            tool["ms"] += round(event.ms)
-        elif isinstance(event, Dropped):
-            self.dropped_ms[f"{event.stage}/{event.policy}"] += round(event.ms)
+        note = _NOTES.get(type(event))
+        if note is not None:
+            note(self, event)
 
     def reword(self, turn_id: int, old: str, new: str) -> None:
         """A nicer text of words of this turn."""
         if turn_id in self.turns:
             self.turns[turn_id] = swap(self.turns[turn_id], old, new)
+
+    def _opened(self, event: SessionOpened) -> None:
+        self.served = {stage: [name] for stage, name in event.providers.items()}
+
+    def _changed(self, event: ProviderChanged) -> None:
+        self.served.setdefault(event.stage, [event.before]).append(event.after)
+
+    def _final(self, event: TranscriptFinal) -> None:
+        self.counts["finals"] += 1
+
+    def _turn(self, event: TurnEnded) -> None:
+        self.counts["turns"] += not event.revision
+        if len(self.turns) < MAX_TURNS or event.turn_id in self.turns:
+            self.turns[event.turn_id] = event.text
+
+    def _latency(self, event: TurnLatency) -> None:
+        if len(self.latencies) < MAX_TURNS:
+            self.latencies.append({k: getattr(event, k) for k in _LATENCIES})
+
+    def _tool(self, event: ToolResult) -> None:
+        name = event.name if event.name in self.tools or len(self.tools) < MAX_TOOLS else "other"
+        tool = self.tools.setdefault(name, Counter())
+        tool["calls"] += 1
+        tool[event.why] += 1
+        tool["ms"] += round(event.ms)
+
+    def _dropped(self, event: Dropped) -> None:
+        self.dropped_ms[f"{event.stage}/{event.policy}"] += round(event.ms)
 
     def _reply(self, event: VoiceStopped) -> None:
         self.counts["replies"] += 1
@@ -116,3 +124,15 @@ class CallRecord:
             "dropped_ms": dict(self.dropped_ms),
             **more,
         }
+
+
+_NOTES: dict[type, Callable[[CallRecord, Any], None]] = {
+    SessionOpened: CallRecord._opened,
+    ProviderChanged: CallRecord._changed,
+    TranscriptFinal: CallRecord._final,
+    TurnEnded: CallRecord._turn,
+    VoiceStopped: CallRecord._reply,
+    TurnLatency: CallRecord._latency,
+    ToolResult: CallRecord._tool,
+    Dropped: CallRecord._dropped,
+}

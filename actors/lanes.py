@@ -23,12 +23,12 @@ Bounds   `rows` sessions (more take the long way); a row's ring holds `RING_S`; 
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from actors.column import Array, Column
 from actors.ear import CONCEAL_AFTER_S
 from actors.formats import FRAME_MS
 from actors.lane import Lane
@@ -46,8 +46,6 @@ __all__ = ["MANY", "RATE_HZ", "RING_S", "Lanes"]
 
 log = get_logger("lanes")
 
-Array = np.ndarray[Any, Any]
-
 RATE_HZ = 16_000
 """Rate of the ears that the table serves: what nearly every vendor takes. Others go the long way."""
 MANY = 8
@@ -59,16 +57,9 @@ _BYTES = 2 * _SAMPLES
 _SLOTS = round(RING_S * 1000 / FRAME_MS)
 _FOREVER = 2**62
 _CREDIT_FRAMES = 10
-
-
-class Column:
-    """One number of every row: `cells` for one row (plain Python numbers), `of` for many (numpy), the same memory."""
-
-    __slots__ = ("cells", "of")
-
-    def __init__(self, kind: str, rows: int) -> None:
-        self.cells: array[Any] = array(kind, bytes(array(kind).itemsize * rows))
-        self.of: Array = np.frombuffer(self.cells, dtype=np.dtype(kind))
+_AT_ONCE = 64
+"""So many frames leave for their ear before their verdicts are made: what those take (some 4 us a frame) is more than
+what a write of its own costs."""
 
 
 class Streams:
@@ -263,6 +254,8 @@ class Lanes:
         found = self._links[link] if link >= 0 else None
         if found is not None:
             found.send_audio_block(columns, pcm)
+            if columns.shape[1] >= _AT_ONCE:
+                found.flush()
 
     def _judge(self, detector: int, r: Array, end: Array, pcm: bytes) -> None:
         """Verdicts of one detector on a frame of each row, and what they change."""

@@ -171,6 +171,11 @@ class Link(asyncio.Protocol):
         """Rows and PCM of the longest block that the peer takes."""
         return self._peer_max_bytes - codec.HEADER_BYTES
 
+    def flush(self) -> None:
+        """What was sent so far leaves now and not with the end of the turn: worth a write where much work follows."""
+        if not self._paused:
+            self._flush()
+
     def send_bits(
         self, streams: codec.Numbers, poss: codec.Numbers, bits: Sequence[int] | Sequence[bool] | bytes
     ) -> None:

@@ -7,7 +7,6 @@ Used by  provider_host.py, one for each link of role `host`.
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -39,15 +38,18 @@ class HostEnd:
         if host.stage == "vad":
             host.classify(link, batch, self.keys)
             return
-        pcm, offsets = bytes(batch.payload), batch.offsets
-        rows = zip(batch.streams, batch.gens, batch.seqs, batch.poss, pairwise(offsets), strict=True)
-        for number, gen, seq, pos, (start, end) in rows:
-            stream = streams.get(number)
+        pcm, offsets, find = bytes(batch.payload), batch.offsets, streams.get
+        start = 0
+        for number, gen, seq, pos, end in zip(
+            batch.streams, batch.gens, batch.seqs, batch.poss, offsets[1:], strict=True
+        ):
+            begin, start = start, end
+            stream = find(number)
             if stream is None or stream.epoch != gen:
                 host.stale += 1
                 continue
             try:
-                stream.audio(seq, pos, pcm[start:end])
+                stream.audio(seq, pos, pcm[begin:end])
             except Exception as error:
                 host.fail(stream, error)
 

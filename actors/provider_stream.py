@@ -32,7 +32,7 @@ class HostedStream:
     """`number` is the stream's on its link, `key` its number within the actor (two links may use one number)."""
 
     __slots__ = (
-        "_ack_bytes", "_fence", "_kept", "_kept_bytes", "_out_seq", "_seq", "_unacked_bytes", "closed", "dropped",
+        "_ack_bytes", "_fence", "_kept", "_kept_bytes", "_out_seq", "_unacked_bytes", "closed", "dropped",
         "epoch", "key", "lease_id", "link", "number", "provided", "session_id", "stale",
     )  # fmt: skip
 
@@ -48,7 +48,7 @@ class HostedStream:
         self._kept: deque[tuple[int, int, bytes] | wire.StageOp] = deque()
         self._kept_bytes = 0
         self._ack_bytes = op.ack_ms * op.rate_hz // 1000 * 2
-        self._unacked_bytes = self._seq = self._out_seq = 0
+        self._unacked_bytes = self._out_seq = 0
 
     def spec(self, op: wire.OpenStream) -> StreamSpec:
         return StreamSpec(
@@ -82,7 +82,6 @@ class HostedStream:
             self._keep(seq, pos, pcm)
             return
         self.provided.audio(pos, pcm)
-        self._seq = seq
         self._unacked_bytes += len(pcm)
         if self._unacked_bytes >= self._ack_bytes:
             self._unacked_bytes = 0

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from actors import events as ev
 from actors import turn_table as law
 from actors import wire
+from actors.alarms import Alarm
 from actors.call_record import CallRecord
 from actors.deaf_watch import ANSWERS, DeafWatch
 from actors.ear import CONCEAL_AFTER_S, Ear
@@ -101,13 +102,15 @@ class VoiceSession:
         trace: str | None = None,
         observer: Observer = ignore,
         ring: memoryview | None = None,
+        alarm: Alarm | None = None,
     ) -> None:
         self.session_id, self.plan, self.mode = session_id, plan, mode
         self.audio_in = audio_in or AudioFormat()
         self.audio_out = audio_out or self.audio_in
         self.closed = self.opened = False
         self.attached = True
-        self.wake_s = self._duties_s = 0.0
+        self._alarm = alarm or Alarm()
+        self._duties_s = 0.0
         self.patience_s = 0.0
         """A caller is held for mute so much later: its host was kept from reading."""
         self.due_pos = 0
@@ -221,6 +224,15 @@ class VoiceSession:
     def is_straight(self) -> bool:
         """A frame of this caller may go straight to the stages: it is live, and everybody is here."""
         return self.opened and self.mode == "live" and self.attached and not (self.closed or self.ear.ended)
+
+    @property
+    def wake_s(self) -> float:
+        """Loop time of the next `tick` that is wanted."""
+        return self._alarm.at_s
+
+    @wake_s.setter
+    def wake_s(self, wake_s: float) -> None:
+        self._alarm.at_s = wake_s
 
     @property
     def listening(self) -> Listening:

@@ -27,6 +27,7 @@ import msgspec
 
 from actors import events as ev
 from actors import observe, wire
+from actors.alarms import Alarms
 from actors.arrivals import Arrivals
 from actors.caller_end import CallerEnd
 from actors.formats import FRAME_MS
@@ -48,6 +49,8 @@ from router.plan import Candidate
 __all__ = ["SessionHost", "SessionHostStatistics"]
 
 _TICK_S = FRAME_MS / 1000
+_PARTS, _PARTED = 4, 128
+"""From so many sessions on a tick is taken in so many parts: one that looks at a thousand holds the loop for ms."""
 _STALL_FADES = 0.9  # a tick: what waited in the sockets meanwhile is read in a fraction of the time that it waited
 _STOP_S = 3.0
 _SPENT_MAX = 20_000
@@ -91,12 +94,14 @@ class SessionHost:
         self.observer: observe.Observer = _ToHere()
         self.tasks = TaskHome(name)
         self.lanes: Lanes
+        self.alarms: Alarms
         self.links: ProviderLinks
         self.clock: Callable[[], float]
         self.attached = self.denied = self.failed_sessions = self.frames = self.stale_frames = 0
         self.records_dropped = self.unread_frames = 0
         """The latter of links that have ended."""
         self._seats: dict[str, Seat] = {}
+        self._by_alarm: dict[int, Seat] = {}
         self._by_token: dict[bytes, Seat] = {}
         self._ends: dict[Link, CallerEnd] = {}
         self._arrivals = Arrivals(self._seat_one)
@@ -106,6 +111,7 @@ class SessionHost:
         self._server: LinkServer | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._lag = LagMonitor(_TICK_S)
+        self._part, self._parts = 0, 1
         self._stalled_s = 0.0
         """How long this process has lately been kept from reading: nobody is mute who was not listened to."""
         self._records: asyncio.Queue[bytes] = asyncio.Queue(_RECORDS_MAX)
@@ -130,6 +136,7 @@ class SessionHost:
         loop = asyncio.get_running_loop()
         self.clock, self._key = loop.time, key
         self.lanes = Lanes(max_sessions, self.failed)
+        self.alarms = Alarms(max_sessions + 1)
         await self.tasks.open()
         self.links = ProviderLinks(key, self.tasks.group)
         if records_path is not None:
@@ -173,22 +180,32 @@ class SessionHost:
         await self.tasks.close(timeout_s=_STOP_S)
 
     def _tick(self) -> None:
+        """Every `_TICK_S` for each session; of many, a part at a time, so that no batch of audio waits for all."""
         loop = asyncio.get_running_loop()
         now_s = loop.time()
+        parts = _PARTS if len(self._seats) >= _PARTED else 1
+        self._part = (self._part + 1) % parts if parts == self._parts else 0
+        self._parts = parts
+        self._stalled_s = max(now_s - self._tick_at_s, self._stalled_s)
+        if self._part == 0:
+            self._tick_all(now_s)
+        for place in self.alarms.due(now_s + 1e-6, self._part, parts):
+            seat = self._by_alarm.get(place)
+            if seat is not None:
+                seat.session.patience_s = self._stalled_s
+                self.guard(seat, seat.session.tick)
+        # from the grid, not from now: a late tick is not added to the next
+        self._tick_at_s = max(self._tick_at_s + _TICK_S / parts, now_s)
+        self._timer = loop.call_at(self._tick_at_s, self._tick)
+
+    def _tick_all(self, now_s: float) -> None:
+        """What is looked at once in `_TICK_S`: the host itself, and who has fallen mute."""
         self._lag.tick(now_s)
         self._stalled_s = max(now_s - self._tick_at_s, self._stalled_s * _STALL_FADES)
         self._door.tick(now_s)
         for lane in self.lanes.mute(now_s - self._stalled_s):
             lane.seat.session.patience_s = self._stalled_s
             self.guard(lane.seat, lane.seat.session.tick)
-        due_s = now_s + 1e-6
-        for seat in tuple(self._seats.values()):
-            if seat.session.wake_s <= due_s:
-                seat.session.patience_s = self._stalled_s
-                self.guard(seat, seat.session.tick)
-        # from the grid, not from now: a late tick is not added to the next
-        self._tick_at_s = max(self._tick_at_s + _TICK_S, now_s)
-        self._timer = loop.call_at(self._tick_at_s, self._tick)
 
     def guard(self, seat: Seat, work: Callable[..., None], *args: Any) -> None:
         """An exception ends this session alone."""
@@ -240,16 +257,18 @@ class SessionHost:
         if isinstance(seat, wire.Denied):
             self._deny(link, stream, seat.kind, seat.detail)
             return
+        again = seat.grant.session_id in self._seats
         if not link.admit(stream):
+            if not again:
+                seat.give_back_row()
             self._deny(link, stream, "capacity", "this connection carries as many sessions as it may")
             return
         end.seat(stream, seat)
-        again = seat.grant.session_id in self._seats
         seat.sit(link, stream, attach)
         if again:
             self.guard(seat, seat.session.attach)
             return
-        self._seats[seat.grant.session_id] = seat
+        self._seats[seat.grant.session_id] = self._by_alarm[seat.alarm.place] = seat
         self._by_token[hashlib.sha256(seat.token).digest()] = seat
         self.attached += 1
         self.session_changed(seat, "attached")
@@ -331,6 +350,7 @@ class SessionHost:
             for stream, other in list(end.seats.items()):
                 if other is seat:
                     self.leave_stream(link, stream)
+        self._by_alarm.pop(seat.alarm.place, None)
         seat.give_back_row()
         self._by_token.pop(hashlib.sha256(seat.token).digest(), None)
         self._spend(seat.token)

@@ -77,11 +77,16 @@ class Seat:
         self._held: dict[Stage, wire.Lease] = {}
         self._asked: dict[tuple[Stage, int], tuple[StageSlot, Candidate, StreamSpec]] = {}
         self._bad_audio = 0
-        self.session = VoiceSession(
-            grant.session_id, grant.plan, self, self.capabilities, self, host.clock,
-            audio_in=self.audio_in, audio_out=self.format_out, mode=attach.mode, trace=grant.trace,
-            observer=host.observer, ring=None if lent is None else lent[1],
-        )  # fmt: skip
+        self.alarm = host.alarms.take()
+        try:
+            self.session = VoiceSession(
+                grant.session_id, grant.plan, self, self.capabilities, self, host.clock,
+                audio_in=self.audio_in, audio_out=self.format_out, mode=attach.mode, trace=grant.trace,
+                observer=host.observer, ring=None if lent is None else lent[1], alarm=self.alarm,
+            )  # fmt: skip
+        except BaseException:
+            self._give_back_places()
+            raise
         self.log = log.bind(
             session=grant.session_id, tenant=grant.plan.tenant_id, region=grant.plan.region, route=grant.plan.route,
             trace=grant.trace,
@@ -293,9 +298,13 @@ class Seat:
             self._host.push(wire.LeaseReturn(session_id=self.grant.session_id, lease_id=lease.lease_id))
 
     def give_back_row(self) -> None:
-        """The session is over: another may have its row."""
+        """The session is over, or was not seated: another may have its places in the host's tables."""
         if self.session.lane is not None:
             self.session.lane.leave()
+        self._give_back_places()
+
+    def _give_back_places(self) -> None:
+        self._host.alarms.give_back(self.alarm)
         if self.row:
             self._host.lanes.free(self.row)
             self.row = 0

@@ -102,6 +102,9 @@ def _count_words(text: str) -> int:
     return len(text.split())
 
 
+_NEVER_S = float("inf")
+
+
 class TurnLaw:
     """One call's floor.
 
@@ -802,16 +805,19 @@ class TurnLaw:
     @property
     def due_s(self) -> float | None:
         """When `tick` is wanted; None: nothing is pending."""
-        dues = [d for d in (self._silence_due_s(),) if d is not None]
-        if self._pause_due_s is not None and not self._pause_over:
-            dues.append(self._pause_due_s)
-        if self._resume_due_s is not None and self.caller is not CallerState.SPEAKING:
-            dues.append(self._resume_due_s)
+        due_s = _NEVER_S if self._closed else self._s.max_duration_s
+        silence_s = None if self._s.silence is None else self._silence_due_s()
+        if silence_s is not None and silence_s < due_s:
+            due_s = silence_s
+        pause_s = self._pause_due_s
+        if pause_s is not None and pause_s < due_s and not self._pause_over:
+            due_s = pause_s
+        resume_s = self._resume_due_s
+        if resume_s is not None and resume_s < due_s and self.caller is not CallerState.SPEAKING:
+            due_s = resume_s
         if not self.has_verdicts and self.reply is ReplyState.HELD and self.caller is CallerState.SPEAKING:
-            dues.append(self._speech_s + self._s.barge_in.min_speech_s)
-        if not self._closed:
-            dues.append(self._s.max_duration_s)
-        return min(dues, default=None)
+            due_s = min(due_s, self._speech_s + self._s.barge_in.min_speech_s)
+        return None if due_s == _NEVER_S else due_s
 
     def _silence_due_s(self) -> float | None:
         silence = self._s.silence

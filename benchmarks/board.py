@@ -72,17 +72,19 @@ class Board:
         counted = (due_ns >= self.cells[0]) & (due_ns < self.cells[1])
         self._rows[sessions[counted], 1] += 1
 
-    def handled(self, session: int, pos: int, now_ns: int) -> None:
-        """The ear has the frame that begins at sample `pos`."""
+    def handled(self, session: int, seen: list[int]) -> None:
+        """The ear had these frames: for each the sample that it begins at, and when, one behind the other."""
         cells, row = self.cells, _HEAD + _ROW * session
-        due_ns = cells[row] + pos * SAMPLE_NS
-        if cells[0] <= due_ns < cells[1]:
-            cells[row + 2] += 1
-            if now_ns < due_ns:
-                cells[row + 3] += 1
-            us = (now_ns - due_ns) // 1000
-            bucket = _BUCKET[us] if 0 <= us < _KNOWN_US else bucket_of(us)
-            self.counts[session * BUCKETS + bucket] += 1
+        from_ns, until_ns, start_ns = cells[0], cells[1], cells[row]
+        for pos, now_ns in zip(seen[::2], seen[1::2], strict=True):
+            due_ns = start_ns + pos * SAMPLE_NS
+            if from_ns <= due_ns < until_ns:
+                cells[row + 2] += 1
+                if now_ns < due_ns:
+                    cells[row + 3] += 1
+                us = (now_ns - due_ns) // 1000
+                bucket = _BUCKET[us] if 0 <= us < _KNOWN_US else bucket_of(us)
+                self.counts[session * BUCKETS + bucket] += 1
 
     def totals(self, sessions: int | None = None) -> tuple[int, int]:
         """(sent, handled) of the first so many sessions; of all."""

@@ -101,7 +101,7 @@ def run(name: str, n: int, seconds: float, warm_s: float, talking: int) -> dict[
         arrive(rig, name, bad, tenant, wanted.manners, talking)
         time.sleep(warm_s)
         rig.board.count(rig.board.cells[0], time.monotonic_ns())
-        time.sleep(0.5)  # what was due until then is handled by then, or lost
+        time.sleep(1.0)  # what was due until then is handled by then, or lost
         coming = _late(rig, n)
         rig.board.clear()
         memory = rig.memory_mb()

@@ -35,6 +35,8 @@ __all__ = ["Stt", "SttOptions", "Tts", "TtsOptions", "session_number"]
 _RATE_HZ = 16_000
 _STREAMS = 10_000
 _STOPPED_S = 600.0
+_TOLD_EVERY = 50
+"""Numbers, of half a second of frames: the board is told of them together, which costs a third of one by one."""
 _TEXT = "hello there."
 
 
@@ -77,10 +79,21 @@ class SttStream(_Stream):
         self._emit, self._board = emit, board
         self._settled = spec.pos
         self._number = session_number(spec.session_id) if board is not None else 0
+        self._seen: list[int] = []
 
     def audio(self, pos: int, pcm: bytes) -> None:
+        seen = self._seen
+        seen += (pos, monotonic_ns())
+        if len(seen) >= _TOLD_EVERY:
+            self._tell()
+
+    def _tell(self) -> None:
         if self._board is not None:
-            self._board.handled(self._number, pos, monotonic_ns())
+            self._board.handled(self._number, self._seen)
+        self._seen.clear()
+
+    async def close(self, *, drain: bool) -> None:
+        self._tell()
 
     def finalize(self, utt: int, pos: int) -> None:
         if pos > self._settled:

@@ -103,6 +103,8 @@ class Ears:
             self.credited[stream] = seq
             self.made[stream].credit(seq)
 
+    def flush(self) -> None: ...
+
     def send_audio_block(self, columns: np.ndarray[Any, Any], pcm: bytes) -> None:
         at = 0
         for stream, gen, seq, pos, n in columns.T.tolist():
