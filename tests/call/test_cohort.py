@@ -137,10 +137,16 @@ def test_a_call_that_comes_back_has_nothing_of_its_stream_before() -> None:
                 credit(call, min(k + 1, 10))
         calls[0].on_link_closed(LinkClosed("host:1", "cut"))
         await calls[0].attach()  # frames 10 and 11 go again, as 0 and 1
-        credit(calls[0], 2)
+        credit(calls[0], 1)
         assert cohort.send([bytes(640)] * 2) == []
         assert calls[0].seat is not None
-        assert [call.statistics().in_flight_ms for call in calls] == [20, 60]
+        calls[0].on_link_closed(LinkClosed("host:1", "cut"))
+        wires.links[0].rows.clear()
+        wires.links[1].rows.clear()
+        await calls[0].attach()
+        again = [row[1:3] for link in wires.links for row in link.rows]
+        assert again == [(0, 11 * 320), (1, 12 * 320)]
+        assert calls[1].statistics().in_flight_ms == 60
 
     def credit(call: Call, seq: int) -> None:
         assert call.way is not None
