@@ -77,6 +77,15 @@ class ProviderHostStatistics:
     """Of asyncio, in this process."""
     lag_p99_ms: float
 
+    @property
+    def live(self) -> int:
+        return self.streams
+
+    @property
+    def ended(self) -> int:
+        """Streams that are over."""
+        return self.opened - self.streams
+
 
 class ProviderHost:
     """Made in its own process; all methods on its loop."""

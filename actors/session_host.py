@@ -78,6 +78,15 @@ class SessionHostStatistics:
     lag_p99_ms: float
     provider_links: int
 
+    @property
+    def live(self) -> int:
+        return self.sessions
+
+    @property
+    def ended(self) -> int:
+        """Sessions that are over."""
+        return self.attached - self.sessions
+
 
 class _ToHere:
     """The observer of this process, whichever it is when a record comes."""

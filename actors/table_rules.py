@@ -25,7 +25,8 @@ class TableRules:
         self.table = table
         self._base_dir = base_dir
         self.version = table.version
-        self.host_bounds = HostBounds(max_sessions=table.hosts.max_sessions, warm=table.hosts.warm)
+        hosts = table.hosts
+        self.host_bounds = HostBounds(max_sessions=hosts.max_sessions, warm=hosts.warm, max=hosts.max)
 
     def choose(self, ctx: RouteContext, live_regions: frozenset[str]) -> RoutePlan | Refusal:
         return choose(ctx, self.table, live_regions=live_regions)

@@ -44,7 +44,13 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     """One measurement, in this process's own cluster."""
     load = measure.machine()
     with Rig(
-        args.sessions, wav=args.wav, hosts=args.hosts, tick_ms=args.tick_ms, links=args.links, placement=args.placement
+        args.sessions,
+        wav=args.wav,
+        hosts=args.hosts,
+        tick_ms=args.tick_ms,
+        links=args.links,
+        placement=args.placement,
+        most=args.hosts,
     ) as rig:
         rig.attach(args.sessions)
         profilers = profile(args, rig)

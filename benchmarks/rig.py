@@ -52,6 +52,7 @@ def config_of(
     max_sessions: int | None = None,
     placement: str = "inline",
     warm: int = 1,
+    most: int = 64,
 ) -> str:
     """webrtc and heuristic as they ship, in the host (`placement` inline), in an actor each (actor), or the detector
     alone in one (vad-actor); the rest stubs, endpointing 0, one actor of each."""
@@ -75,7 +76,7 @@ providers:
 {providers}
 pools:
   default: {{min: 0, max: 1}}
-hosts: {{max_sessions: {full}, warm: {warm}}}
+hosts: {{max_sessions: {full}, warm: {warm}, max: {most}}}
 session:
   endpointing: {{min_s: 0, max_s: 0}}
 default:
@@ -86,7 +87,7 @@ default:
 
 class Rig:
     """See the module. `tick_ms`, `links`: of the sender. `sessions`: ever; `capacity`: at once, where that is less.
-    `warm`: empty hosts that are kept once a session wanted one for itself."""
+    `warm`: empty hosts that are kept once a session wanted one for itself. `most`: hosts there may ever be."""
 
     def __init__(
         self,
@@ -104,6 +105,7 @@ class Rig:
         capacity: int | None = None,
         placement: str = "inline",
         warm: int = 1,
+        most: int = 64,
         progress: Callable[[str], None] = lambda text: print(text, file=sys.stderr, flush=True),
     ) -> None:
         self.sessions, self.progress = sessions, progress
@@ -121,6 +123,7 @@ class Rig:
             max_sessions=max_sessions,
             placement=placement,
             warm=warm,
+            most=most,
         )
         self._sender_args = ["--wav", wav or default_wav(), "--tick-ms", str(tick_ms), "--links", str(links)]
         self.sender: subprocess.Popen[bytes] | None = None

@@ -6,11 +6,11 @@ The only thing that Ray calls: `start` once, `describe` and `key` by a router th
 from __future__ import annotations
 
 import asyncio
-import gc
 import importlib
 from typing import Any
 
 from actors import live_check, logs, observe
+from actors.garbage import Garbage
 from actors.live_check import LiveLimits, LiveResult
 from actors.provider_host import ProviderHost
 from actors.wire import ProviderSpec, WorkerInfo
@@ -37,14 +37,13 @@ class _WorkerActor:
         self._region = self._provider = ""
         self._flush = metrics.Flush()
         observe.install(self._flush.aggregate)
+        self._garbage = Garbage()
         self._end = process.End(self._beat, metrics.FLUSH_S)
 
     def _serve(self, key: bytes) -> None:
-        """It has started. What is there by now stays, so the garbage collector need not look at it again: a whole
-        pass over Ray's and our modules takes a tenth of a second, and comes the later the more there is to look at."""
+        """It has started."""
         self._key = key
-        gc.collect()
-        gc.freeze()
+        self._garbage.start(asyncio.get_running_loop().time())
 
     async def describe(self) -> WorkerInfo:
         """Raises ClusterError while it has not started: a router that finds it so ends it."""
@@ -66,7 +65,10 @@ class _WorkerActor:
     def _beat(self) -> None:
         """Every few seconds, without a Ray call: metrics go to the process's own exporter."""
         statistics = getattr(self._host, "statistics", None)
-        lag_ms = getattr(statistics(), "lag_p99_ms", None) if statistics and self._key else None
+        told = statistics() if statistics and self._key else None
+        lag_ms = getattr(told, "lag_p99_ms", None)
+        if told is not None and hasattr(told, "ended"):
+            self._garbage.beat(asyncio.get_running_loop().time(), told.live, told.ended)
         if lag_ms is not None:
             observe.tell(
                 observe.Lag(stage=self.stage, region=self._region, provider=self._provider, p99_ms=float(lag_ms))

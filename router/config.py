@@ -113,7 +113,7 @@ class _Loading:
         if problems.has_errors or hosts is None or records is None or startup is None:
             return None
         self._unused()
-        host_policy = HostPolicy(max_sessions=hosts.max_sessions, warm=hosts.warm)
+        host_policy = HostPolicy(max_sessions=hosts.max_sessions, warm=hosts.warm, max=hosts.max)
         record_policy = RecordPolicy(path=records.path)
         content = {
             "providers": {name: _provider_content(spec) for name, spec in book.specs.items()},

@@ -32,6 +32,8 @@ class HostPolicy:
     """Sessions of one host, before the next one opens."""
     warm: int = 1
     """Empty hosts kept ready, for `isolation: dedicated` and for bursts."""
+    max: int = 64
+    """Never more of them, whatever is asked for or lags: what a region has machines for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -121,6 +121,7 @@ class Pool(_Block):
 class Hosts(_Block):
     max_sessions: int = Field(default=250, ge=1, le=100_000)
     warm: int = Field(default=1, ge=0, le=1_000)
+    max: int = Field(default=64, ge=1, le=1_000)
 
 
 class Records(_Block):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 
 from actors.observe import SAMPLES, Aggregate, RouteMissing, SessionOpening, TurnDone
-from cluster.metrics import TABLE, as_markdown
+from cluster.metrics import FLUSH_S, TABLE, Flush, as_markdown
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "metrics.md"
 
@@ -59,3 +60,29 @@ def test_a_record_that_no_row_asks_for_costs_nothing() -> None:
     aggregate = Aggregate([])
     aggregate.observe(RouteMissing(cause="tenant"))
     assert aggregate.take() == []
+
+
+def test_samples_are_handed_over_a_slice_at_a_time_all_of_them_and_before_the_next_flush(monkeypatch) -> None:
+    told: list[float] = []
+
+    class Bound:
+        def observe(self, value: float, tags: dict[str, str]) -> None:
+            told.append(value)
+
+        def inc(self, value: float, tags: dict[str, str]) -> None: ...
+
+    monkeypatch.setattr("cluster.metrics._bind", lambda metric: Bound())
+    waiting: list[tuple[float, Callable[[], None]]] = []
+    flush = Flush(lambda delay_s, work: waiting.append((delay_s, work)))
+    for n in range(3000):
+        flush.aggregate.observe(TurnDone(route="r", tenant="t", region="eu", stt="ears", total_s=float(n)))
+    flush.flush()
+    slices, waited_s = [len(told)], 0.0
+    while waiting:
+        delay_s, work = waiting.pop()
+        waited_s += delay_s
+        work()
+        slices.append(len(told) - sum(slices))
+    assert told == [float(n) for n in range(3000)]
+    assert max(slices) <= 25
+    assert waited_s < FLUSH_S

@@ -564,12 +564,13 @@ def test_a_file_full_of_mistakes_is_told_up_to_a_bound():
 def test_pools_hosts_and_records_are_frozen_records():
     text = (
         GOOD
-        + "pools: {default: {max: 4, idle_s: 5}, voice: {min: 1}}\nhosts: {max_sessions: 9}\nrecords: {path: out}\n"
+        + "pools: {default: {max: 4, idle_s: 5}, voice: {min: 1}}\nhosts: {max_sessions: 9, max: 2}\n"
+        + "records: {path: out}\n"
     )
     table = read(text).required()
     assert table.pool("voice") == PoolPolicy(min=1, max=4, target=0.7, idle_s=5)
     assert table.pool("ears") == table.pools["default"] == PoolPolicy(max=4, idle_s=5)
-    assert table.hosts == HostPolicy(max_sessions=9, warm=1)
+    assert table.hosts == HostPolicy(max_sessions=9, warm=1, max=2)
     assert table.records.path == "out"
 
 
