@@ -54,6 +54,10 @@ class Lull:
             self.resting, self.due_s = True, None
             self._slot.send(wire.SttPause())
 
+    def heard(self) -> None:
+        """The caller is not mute now: what it was before does not count."""
+        self._mute_since_s = None
+
     def takes(self, end: int) -> bool:
         """While resting: the frame that ends at `end` is silence and passed over. False: it is the caller's."""
         if not self._ear.concealing:

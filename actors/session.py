@@ -57,11 +57,13 @@ _MODEL_END_S = 1.5  # silence a speech-to-speech model is given after the input 
 _MODEL_END_MAX_S = 10.0
 _KEEP_QUIET_S = 5.0
 """Audio kept for replay while nobody speaks: many vendors give no final for silence, so it would fill the ring."""
-_LET_GO_S = 1.0  # audio that nobody wants any more is let go of so often, and a session looked at
+_LET_GO_S = 2.0  # audio that nobody wants any more is let go of so often, and a session looked at
 _CONCEAL_STEP_S = (
     0.1  # silence of a mute caller in whom nothing is under way: five frames at once cost little more than one
 )
 _LOOK_S = 0.05  # half of the shortest deadline, that of a turn detector
+_UNKNOWN_S = -1.0
+"""Of when something is due: a deadline may have been set since it was looked for."""
 _NEVER = 2**62
 _LOCKSTEP_BURST = 50  # frames of silence at once, so that a host's loop is not kept
 
@@ -110,7 +112,7 @@ class VoiceSession:
         self.closed = self.opened = False
         self.attached = True
         self._alarm = alarm or Alarm()
-        self._duties_s = 0.0
+        self._duties_s = self._whole_s = 0.0
         self.patience_s = 0.0
         """A caller is held for mute so much later: its host was kept from reading."""
         self.due_pos = 0
@@ -118,7 +120,7 @@ class VoiceSession:
         self.voiced_at = _NEVER
         """A voiced frame that ends here or later counts: a held reply waits to be confirmed dead."""
         self._outlet, self._clock, self._trace, self._observer = outlet, clock, trace, observer
-        self._started_s = clock()
+        self._started_s = self._settle_due_s = clock()
         self._capabilities, self._connector = capabilities, connector
         self._options = StageOptions(capabilities)
         self._ring = ring
@@ -287,9 +289,14 @@ class VoiceSession:
         now_s = self._clock()
         self._sync()
         mute = self._is_mute(now_s)
-        if now_s < self._duties_s and not mute:
-            self._keep_pace(now_s)
-            return
+        if not mute:
+            if self._listen.lull is not None and self.mode == "live":
+                self._listen.lull.heard()
+            if self._duties_s == _UNKNOWN_S:
+                self._duties_s = self._next_duty()
+            if now_s < self._duties_s:
+                self._keep_pace(now_s)
+                return
         if mute:
             self._leave_lane()
             for pos, frame in self.ear.conceal(now_s):
@@ -299,12 +306,13 @@ class VoiceSession:
                 slot.tick(now_s)
         self._roll.tick(now_s)
         self._deadlines(now_s)
-        self._let_go()
+        self._let_go(now_s)
+        self._whole_s = now_s
         lull = self._listen.lull
         if lull is not None and self.opened and self.mode != "lockstep":
             lull.tick(now_s, attached=self.attached, idle=self._listen.is_idle)
         self.step()
-        self._duties_s = self._next_duty(now_s)
+        self._duties_s = self._next_duty()
         self._set_wake(now_s)
 
     def _keep_pace(self, now_s: float) -> None:
@@ -476,34 +484,32 @@ class VoiceSession:
 
     def _look_soon(self) -> None:
         """A deadline may have been set: none is nearer than this, and the events of a turn come in bursts."""
-        self._duties_s = 0.0
         if self.mode == "live":
+            if self._duties_s:  # else everything is looked at with the next tick
+                self._duties_s = _UNKNOWN_S
             self.wake_s = min(self.wake_s, self._clock() + _LOOK_S)
         else:
-            self.wake_s = 0.0
+            self.wake_s = self._duties_s = 0.0
 
-    def _next_duty(self, now_s: float) -> float:
+    def _next_duty(self) -> float:
         """When something other than the pace of the reply or a mute caller wants a tick."""
+        speak = self._speak
         dues = [slot.due_s for slot in self.slots.values()]
-        dues += [self._listen.final_due_s, self._close_due_s, self._assess_due_s, self._speak.agent_due_s]
-        dues += [
-            self._speak.tools.due_s,
-            self._speak.answer_due_s,
-            self._speak.model.due_s if self._speak.model else None,
-        ]
-        dues.append(self._roll.due_s)
+        dues += (self._listen.final_due_s, self._close_due_s, self._assess_due_s, speak.agent_due_s)
+        dues += (speak.tools.due_s, speak.answer_due_s, speak.model.due_s if speak.model else None, self._roll.due_s)
         if self._listen.lull is not None and self.lane is None:  # in step nobody is mute
             dues.append(self._listen.lull.due_s)
-        if self._speak.current is not None:
-            dues += [self._speak.current.voice_due_s, self._speak.current.context_due_s]
+        if speak.current is not None:
+            dues += (speak.current.voice_due_s, speak.current.context_due_s)
         if self._listen.words.lag:
-            dues.append(now_s + 0.1)
+            dues.append(self._whole_s + 0.1)
         if self._dropped:
             dues.append(self._dropped_since_s + 1.0)
-        return min((d for d in dues if d is not None), default=now_s + _LET_GO_S)
+        dues.append(self._settle_due_s)
+        return min([d for d in dues if d is not None])
 
     def _set_wake(self, now_s: float) -> None:
-        wake_s = min(self._duties_s, now_s + _LET_GO_S)
+        wake_s = self._duties_s
         reply = self._speak.current
         if reply is not None and self.mode != "lockstep":
             due_s = reply.mouth.due_s(now_s)
@@ -597,12 +603,14 @@ class VoiceSession:
     def _labels(self) -> dict[str, str]:
         return {"route": self.plan.route, "tenant": self.plan.tenant_id, "region": self.plan.region}
 
-    def _let_go(self) -> None:
+    def _let_go(self, now_s: float) -> None:
         """What a stage is too far behind to be given: declared, counted, told once a second at most."""
         dropped = self._listen.drop_stale(self.mode == "live")
         ring = self.ear.ring
-        if self.law.caller is law.CallerState.QUIET and self._listen.finalizing is None and self.opened:
-            ring.settle(ring.end - round(_KEEP_QUIET_S * self.ear.rate_hz))
+        if now_s >= self._settle_due_s:
+            self._settle_due_s += _LET_GO_S * math.ceil((now_s - self._settle_due_s) / _LET_GO_S + 1e-9)
+            if self.law.caller is law.CallerState.QUIET and self._listen.finalizing is None and self.opened:
+                ring.settle(ring.end - round(_KEEP_QUIET_S * self.ear.rate_hz))
         if ring.dropped:
             dropped["replay"] = ring.dropped * 1000 / self.ear.rate_hz
             ring.dropped = 0
