@@ -105,6 +105,7 @@ class VoiceSession:
         observer: Observer = ignore,
         ring: memoryview | None = None,
         alarm: Alarm | None = None,
+        stir: Callable[[], None] | None = None,
     ) -> None:
         self.session_id, self.plan, self.mode = session_id, plan, mode
         self.audio_in = audio_in or AudioFormat()
@@ -128,7 +129,8 @@ class VoiceSession:
         """While it is in step with its caller, in the table of its host: see `lanes.py`."""
         self._n = 0
         self._orders: deque[law.Order] = deque()
-        self._obeying = self._stepping = False
+        self._obeying = self._stepping = self._stirred = False
+        self._tell_stirred = stir
         self._later: deque[tuple[StageSlot, int, pi.ProviderEvent]] = deque()
         self._dropped: dict[tuple[str, str], float] = {}
         self._dropped_since_s = 0.0
@@ -401,11 +403,24 @@ class VoiceSession:
             if slot.epoch == epoch:
                 self.stage_event(slot, event)
 
+    def _stir(self) -> None:
+        """A stage has said something. What a stage says comes in bursts: one step for all of one turn of the loop."""
+        if self._tell_stirred is None or self.mode != "live":
+            self.step()
+        elif not self._stirred:
+            self._stirred = True
+            self._tell_stirred()
+
+    def settle(self) -> None:
+        """The step that was owed since `stir` was told."""
+        if self._stirred:
+            self.step()
+
     def step(self) -> None:
         """After anything happened: what is due by media time, what may leave, who may speak next."""
         if self._stepping or self.closed:
             return
-        self._stepping = True
+        self._stepping, self._stirred = True, False
         try:
             self._advance()
             for _ in range(_LOCKSTEP_BURST):
@@ -731,7 +746,7 @@ class VoiceSession:
         elif slot.stage == "turn" and isinstance(event, pi.Assessment):
             self._assess_due_s = None
             self.obey(self.law.assessed(event.utt, event.p_complete, event.wait_s, self.ear.at_s))
-        self.step()
+        self._stir()
 
     def stage_changed(self, slot: StageSlot, before: str, why: str) -> None:
         self._leave_lane()

@@ -120,6 +120,7 @@ class SessionHost:
         self._server: LinkServer | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._lag = LagMonitor(_TICK_S)
+        self._stirred: list[Seat] = []
         self._part, self._parts = 0, 1
         self._stalled_s = 0.0
         """How long this process has lately been kept from reading: nobody is mute who was not listened to."""
@@ -215,6 +216,17 @@ class SessionHost:
         for lane in self.lanes.mute(now_s - self._stalled_s):
             lane.seat.session.patience_s = self._stalled_s
             self.guard(lane.seat, lane.seat.session.tick)
+
+    def stir(self, seat: Seat) -> None:
+        """A stage of this session has said something: it steps when this turn of the loop has been heard."""
+        self._stirred.append(seat)
+        if len(self._stirred) == 1:
+            asyncio.get_running_loop().call_soon(self._settle)
+
+    def _settle(self) -> None:
+        stirred, self._stirred = self._stirred, []
+        for seat in stirred:
+            self.guard(seat, seat.session.settle)
 
     def guard(self, seat: Seat, work: Callable[..., None], *args: Any) -> None:
         """An exception ends this session alone."""

@@ -83,6 +83,7 @@ class Seat:
                 grant.session_id, grant.plan, self, self.capabilities, self, host.clock,
                 audio_in=self.audio_in, audio_out=self.format_out, mode=attach.mode, trace=grant.trace,
                 observer=host.observer, ring=None if lent is None else lent[1], alarm=self.alarm,
+                stir=lambda: host.stir(self),
             )  # fmt: skip
         except BaseException:
             self._give_back_places()
@@ -275,7 +276,7 @@ class Seat:
 
     def _open(self, slot: StageSlot, candidate: Candidate, spec: StreamSpec, lease: wire.Lease) -> None:
         self._held[slot.stage] = lease
-        ack_ms = 0 if self.session.mode == "lockstep" else 200
+        ack_ms = 0 if self.session.mode == "lockstep" else 400
         port = self._host.links.open(lease, spec, slot, provider=candidate.provider, ack_ms=ack_ms)
         slot.take(port, spec.epoch)
 
