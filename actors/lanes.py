@@ -57,7 +57,7 @@ _BYTES = 2 * _SAMPLES
 _SLOTS = round(RING_S * 1000 / FRAME_MS)
 _FOREVER = 2**62
 _CREDIT_FRAMES = 10
-_AT_ONCE = 64
+_AT_ONCE = 128
 """So many frames leave for their ear before their verdicts are made: what those take (some 4 us a frame) is more than
 what a write of its own costs."""
 

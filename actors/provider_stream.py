@@ -32,7 +32,7 @@ class HostedStream:
     """`number` is the stream's on its link, `key` its number within the actor (two links may use one number)."""
 
     __slots__ = (
-        "_ack_bytes", "_fence", "_kept", "_kept_bytes", "_out_seq", "_unacked_bytes", "closed", "dropped",
+        "_fence", "_kept", "_kept_bytes", "_out_seq", "accepted", "ack_samples", "closed", "dropped",
         "epoch", "key", "lease_id", "link", "number", "provided", "session_id", "stale",
     )  # fmt: skip
 
@@ -47,8 +47,9 @@ class HostedStream:
         self._fence = Fence()
         self._kept: deque[tuple[int, int, bytes] | wire.StageOp] = deque()
         self._kept_bytes = 0
-        self._ack_bytes = op.ack_ms * op.rate_hz // 1000 * 2
-        self._unacked_bytes = self._out_seq = 0
+        self.ack_samples = op.ack_ms * op.rate_hz // 1000
+        """So much of it is accepted together; 0: each frame."""
+        self.accepted = self._out_seq = 0
 
     def spec(self, op: wire.OpenStream) -> StreamSpec:
         return StreamSpec(
@@ -82,10 +83,13 @@ class HostedStream:
             self._keep(seq, pos, pcm)
             return
         self.provided.audio(pos, pcm)
-        self._unacked_bytes += len(pcm)
-        if self._unacked_bytes >= self._ack_bytes:
-            self._unacked_bytes = 0
-            self.link.send_credit(self.number, seq)
+        if (seq - self.accepted) & 0xFFFFFFFF >= self.ack_samples:
+            self.accept(seq)
+
+    def accept(self, seq: int) -> None:
+        """Everything up to the frame of this number has left the queue here: its credit goes back."""
+        self.accepted = seq
+        self.link.send_credit(self.number, seq)
 
     def op(self, op: wire.StageOp) -> None:
         """An operation. Raises LawError for one that the stage has not, and whatever the provider raises."""

@@ -77,6 +77,8 @@ class SessionHostStatistics:
     """Of asyncio, in this process."""
     lag_p99_ms: float
     provider_links: int
+    concealed_ms: float
+    """Silence that was filled in for the callers who are here."""
 
     @property
     def live(self) -> int:
@@ -171,6 +173,7 @@ class SessionHost:
             records_dropped=self.records_dropped, unread_frames=self._unread(),
             tasks=len(asyncio.all_tasks()), lag_p99_ms=self._lag.p99_ms(),
             provider_links=self.links.statistics().links,
+            concealed_ms=sum(seat.session.ear.concealed_ms for seat in self._seats.values()),
         )  # fmt: skip
 
     def _unread(self) -> int:
