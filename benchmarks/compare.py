@@ -2,12 +2,16 @@
 
     make bench-peers                                         builds the peers' environments under .bench/, then this
     python benchmarks/compare.py [--seconds 30] [--warm-s 5] [--runs 5] [--ours 10,40,100,300,1000]
-                                 [--livekit 10,40,80] [--pipecat 10,20,40,60] [--find] [--peers FOLDER]
+                                 [--vad-actor 1000] [--livekit 10,40,80] [--pipecat 10,20,40,60] [--find]
+                                 [--peers FOLDER]
                                  [--wav FILE] [--json] [--plot FILE]
 
 A round runs every system once at every number of sessions, the systems taking turns, so that what else the machine
 does falls on all of them; the table gives medians over the rounds. `--find`: then each system is tried with more and
 more sessions, and between, until it is known within a tenth how many it does not keep up with; once each.
+
+Ours stands in two ways: with the voice detector in the session host (`patchbay`), which is cheapest in all, and in an
+actor of its own (`vad-actor`), which takes it off the host's loop.
 
 A peer runs all its sessions in one process, which is kinder than the process per call that LiveKit gives. Peers have no
 gateway: their frames are made where they are used. Ours are made in another process and cross two links: its CPU, that
@@ -32,8 +36,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks import measure  # after the path is set
 from benchmarks.rig import ROOT, default_wav
 
+OURS = {"patchbay": "inline", "vad-actor": "vad-actor"}
+"""Placement of the voice detector."""
 PEERS = {"livekit": ("lk", "peer_livekit.py"), "pipecat": ("pc", "peer_pipecat.py")}
-KEYS = ("cpu_per_session", "late_p50_ms", "late_p99_ms", "turn_p50_ms", "turn_p99_ms", "rss_mb", "cores", "all_cores")
+KEYS = (
+    "cpu_per_session", "late_p50_ms", "late_p99_ms", "late_worst_session_p99_ms", "turn_p50_ms", "turn_p99_ms",
+    "rss_mb", "pss_mb", "cores", "all_cores",
+)  # fmt: skip
 _TIMEOUT_S = 140
 """For a run to start and end, besides the time that it counts."""
 _FIND_MAX = 8
@@ -42,9 +51,10 @@ _FIND_MAX = 8
 
 def once(system: str, sessions: int, args: argparse.Namespace) -> dict[str, Any]:
     """One run of one system; what it printed, with `failed` where it did not."""
-    if system == "patchbay":
+    if system in OURS:
         command = [sys.executable, str(ROOT / "benchmarks/density.py"), "--json", "--sessions", str(sessions),
-                   "--seconds", str(args.seconds), "--warm-s", str(args.warm_s), "--wav", args.wav]  # fmt: skip
+                   "--seconds", str(args.seconds), "--warm-s", str(args.warm_s), "--wav", args.wav,
+                   "--placement", OURS[system]]  # fmt: skip
     else:
         folder, harness = PEERS[system]
         python = Path(args.peers) / folder / "bin" / "python"
@@ -57,7 +67,7 @@ def once(system: str, sessions: int, args: argparse.Namespace) -> dict[str, Any]
     if not lines:
         return {"peer": system, "sessions": sessions, "failed": (errors.strip().splitlines() or ["no output"])[-1]}
     result: dict[str, Any] = json.loads(lines[-1])
-    return {**result, "waited": round(waited, 3), "load_1m": measure.machine()["load_1m"]}
+    return {**result, "peer": system, "waited": round(waited, 3), "load_1m": measure.machine()["load_1m"]}
 
 
 def medians(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -67,7 +77,7 @@ def medians(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
         mine = [r for r in runs if (r["peer"], r["sessions"]) == (system, sessions)]
         good = [r for r in mine if "cpu_per_session" in r]
         row: dict[str, Any] = {"peer": system, "sessions": sessions, "runs": len(good)}
-        for key in (*KEYS, "frames", "expected", "waited", "load_1m"):
+        for key in (*KEYS, "lost", "frames", "expected", "waited", "load_1m"):
             values = [r[key] for r in good if r.get(key) is not None]
             row[key] = statistics.median(values) if values else None
         row["behind"] = 2 * sum(is_behind(r) for r in mine) > len(mine)
@@ -128,7 +138,7 @@ def watched(command: list[str], timeout_s: float) -> tuple[str, str, float]:
 
 
 def human(result: Mapping[str, Any]) -> str:
-    columns = ["peer", "sessions", "runs", *KEYS, "frames", "expected", "behind", "waited", "load_1m"]
+    columns = ["peer", "sessions", "runs", *KEYS, "lost", "frames", "expected", "behind", "waited", "load_1m"]
     failed = [
         f"{r['peer']} at {r['sessions']}: {r['failed']}" for r in result["runs"] if isinstance(r.get("failed"), str)
     ]
@@ -175,6 +185,7 @@ def main() -> None:
     parser.add_argument("--warm-s", type=float, default=5.0)
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--ours", default="10,40,100,300,1000")
+    parser.add_argument("--vad-actor", default="1000")
     parser.add_argument("--livekit", default="10,40,80")
     parser.add_argument("--pipecat", default="10,20,40,60")
     parser.add_argument("--find", action="store_true", help="go on until each falls behind")
@@ -183,7 +194,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--plot")
     args = parser.parse_args()
-    wanted = {"patchbay": args.ours, "livekit": args.livekit, "pipecat": args.pipecat}
+    wanted = {"patchbay": args.ours, "vad-actor": args.vad_actor, "livekit": args.livekit, "pipecat": args.pipecat}
     sizes = {name: [int(n) for n in text.split(",") if n] for name, text in wanted.items()}
     runs = []
     for _ in range(args.runs):
