@@ -55,7 +55,6 @@ ROWS_MAX = 2_048
 _SAMPLES = RATE_HZ * FRAME_MS // 1000
 _BYTES = 2 * _SAMPLES
 _SLOTS = round(RING_S * 1000 / FRAME_MS)
-_FOREVER = 2**62
 _CREDIT_FRAMES = 10
 _AT_ONCE = 128
 """So many frames leave for their ear before their verdicts are made: what those take (some 4 us a frame) is more than
@@ -142,7 +141,10 @@ class Lanes:
         if vad is not None:
             if not vad.is_straight or vad.sent != at:
                 return None
-            if not isinstance(judge, LocalPort) and not (isinstance(judge, LinkPort) and judge.stand(self, row)):
+            if isinstance(judge, LinkPort):
+                if judge.link is None or not judge.stand(self, row):
+                    return None
+            elif not isinstance(judge, LocalPort):
                 return None
         return Lane(self, row, seat, port, judge)
 
@@ -190,7 +192,6 @@ class Lanes:
             if len(taken) == len(left):
                 left = left[:0]
             else:
-                self.mark.of[0] = -1
                 gone = np.zeros(len(streams), dtype=bool)
                 gone[taken] = True
                 left = left[~gone[left]]

@@ -1,7 +1,7 @@
 """One session's stream inside a provider actor: what comes over the link goes to the provider, its events go back.
 
 Audio and ops that come while the provider opens are kept, bounded; past the bound the oldest audio goes and is
-counted. Credit is given when audio was handed to the provider, once it has grown by `ack_ms` (0: each batch), and
+counted. Credit is given when audio was handed to the provider, once it has grown by `ack_ms` (0: each frame), and
 leaves the link after every event of the same turn. Events of what was cancelled are dropped and counted.
 
 Used by  provider_host.py, which owns all streams of its actor.

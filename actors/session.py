@@ -5,7 +5,8 @@
            events, reply audio ▼ to the outlet; ops and audio to the stages
 
 Nothing in here waits, sleeps or makes a task: the host calls `caller_audio`, `caller_op` and, once `wake_s` has come,
-`tick`; the stages call back through their slots. An exception ends this session alone (the host sees to that).
+`tick`; the stages call back through their slots. Where `stir` is given it is told that a stage has spoken, and the host
+calls `step_owed` in the next turn of its loop. An exception ends this session alone (the host sees to that).
 
 Clocks   media position (`ear.at_s`) for the law; session time (the loop's, or the media position in lock-step) for
          pacing; loop time for what providers owe. Source: conversation model, section 1.
@@ -57,7 +58,9 @@ _MODEL_END_S = 1.5  # silence a speech-to-speech model is given after the input 
 _MODEL_END_MAX_S = 10.0
 _KEEP_QUIET_S = 5.0
 """Audio kept for replay while nobody speaks: many vendors give no final for silence, so it would fill the ring."""
-_LET_GO_S = 2.0  # audio that nobody wants any more is let go of so often, and a session looked at
+_LET_GO_S = 1.5
+"""Audio that nobody wants any more is let go of so often, and a session looked at: before the 2 s of credit that an ear
+has are used up, less the 400 ms that it accepts together. Else a quiet session would leave the table each time."""
 _CONCEAL_STEP_S = (
     0.1  # silence of a mute caller in whom nothing is under way: five frames at once cost little more than one
 )
@@ -411,9 +414,10 @@ class VoiceSession:
             self._stirred = True
             self._tell_stirred()
 
-    def settle(self) -> None:
+    def step_owed(self) -> None:
         """The step that was owed since `stir` was told."""
         if self._stirred:
+            self._sync()  # a batch may have come between
             self.step()
 
     def step(self) -> None:
@@ -638,8 +642,8 @@ class VoiceSession:
         """Audio was let go of, here or on its way to or from here."""
         if not self._dropped:
             self._dropped_since_s = self._clock()
-            self._duties_s = min(self._duties_s, self._dropped_since_s + 1.0)
-            self.wake_s = min(self.wake_s, self._duties_s)
+            due_s = self._dropped_since_s + 1.0
+            self._duties_s, self.wake_s = min(self._duties_s, due_s), min(self.wake_s, due_s)
         self._dropped[stage, policy] = self._dropped.get((stage, policy), 0.0) + ms
 
     def _flush_dropped(self) -> None:

@@ -5,8 +5,9 @@
     ...                    # callers dial info.address and attach with a grant; the router dials with the cluster key
     await host.stop()
 
-A session is a passive object: a batch of frames is decoded and handed out in a plain loop, and one tick of 20 ms looks
-at the deadlines of those sessions alone that have one due. What a session raises ends that session alone.
+A session is a passive object: a batch of frames is decoded and handed out in a plain loop, and a tick (every 20 ms; of
+many sessions a quarter every 5) looks at those alone that have something due. What a session raises ends that session
+alone.
 
 Bounds   `max_sessions`; a grant is good once (and again for its own session's caller).
 """
@@ -224,12 +225,12 @@ class SessionHost:
         """A stage of this session has said something: it steps when this turn of the loop has been heard."""
         self._stirred.append(seat)
         if len(self._stirred) == 1:
-            asyncio.get_running_loop().call_soon(self._settle)
+            asyncio.get_running_loop().call_soon(self._step_owed)
 
-    def _settle(self) -> None:
+    def _step_owed(self) -> None:
         stirred, self._stirred = self._stirred, []
         for seat in stirred:
-            self.guard(seat, seat.session.settle)
+            self.guard(seat, seat.session.step_owed)
 
     def guard(self, seat: Seat, work: Callable[..., None], *args: Any) -> None:
         """An exception ends this session alone."""

@@ -39,6 +39,8 @@ KEPT_ATTACHED, KEPT_DETACHED = 256, 4096
 CREDIT_MS = {"live": 2000.0, "file": 400.0, "lockstep": 20.0}
 """Audio a caller may have on its way: live input beyond 2 s is stale; a file needs the way there and back."""
 _CREDIT_FRAMES = 10  # credit of a live caller comes back every 200 ms, a tenth of what it has
+_ACK_MS = 400
+"""Audio that a stage accepts is told so often: a fifth of the 2 s that may be on its way to it."""
 _GAP_MAX_S = 60
 """A hole in the caller's positions moves the media clock no further."""
 _GAP_WHOLE_S, _GAP_HEARD_S = 0.5, 0.3
@@ -276,7 +278,7 @@ class Seat:
 
     def _open(self, slot: StageSlot, candidate: Candidate, spec: StreamSpec, lease: wire.Lease) -> None:
         self._held[slot.stage] = lease
-        ack_ms = 0 if self.session.mode == "lockstep" else 400
+        ack_ms = 0 if self.session.mode == "lockstep" else _ACK_MS
         port = self._host.links.open(lease, spec, slot, provider=candidate.provider, ack_ms=ack_ms)
         slot.take(port, spec.epoch)
 

@@ -118,7 +118,7 @@ class OpenStream(StageOp, frozen=True, kw_only=True, tag="open"):
     trace: str | None = None
     tools: tuple[Tool, ...] = ()
     ack_ms: int = 100
-    """Accepted audio is told when it has grown by so much; 0: after every batch (lock-step)."""
+    """Accepted audio is told when it has grown by so much; 0: after every frame (lock-step)."""
 
 
 class CloseStream(StageOp, frozen=True, kw_only=True, tag="close"):

@@ -1,7 +1,7 @@
 """Ours and both peers in one run, interleaved, same WAV: cores per session, and lateness until each falls behind.
 
     make bench-peers                                         builds the peers' environments under .bench/, then this
-    python benchmarks/compare.py [--seconds 30] [--warm-s 5] [--runs 5] [--ours 10,40,100,300,1000]
+    python benchmarks/compare.py [--seconds 30] [--warm-s 5] [--runs 5] [--ours 10,40,100,200,300,1000]
                                  [--vad-actor 1000] [--livekit 10,40,80] [--pipecat 10,20,40,60] [--find]
                                  [--peers FOLDER]
                                  [--wav FILE] [--json] [--plot FILE]
@@ -143,7 +143,23 @@ def human(result: Mapping[str, Any]) -> str:
         f"{r['peer']} at {r['sessions']}: {r['failed']}" for r in result["runs"] if isinstance(r.get("failed"), str)
     ]
     ends = [f"{system} keeps up with {n['holds']}, not with {n['behind']}" for system, n in result["limits"].items()]
-    return "\n".join([measure.table(result["rows"], columns), *ends, *failed])
+    how = "ours: one host, one sender with one link and a tick of 5 ms; peers: one process, frames made inside it"
+    return "\n".join([how, measure.table(result["rows"], columns), *ends, *result["ratios"], *failed])
+
+
+def ratios(rows: list[dict[str, Any]]) -> list[str]:
+    """What a session of ours costs as a part of what it costs a peer at the best of the numbers it keeps up with."""
+    found = []
+    for peer in PEERS:
+        good = [row for row in rows if row["peer"] == peer and not row["behind"] and row["cpu_per_session"]]
+        best = min(good, key=lambda row: float(row["cpu_per_session"]), default=None)
+        for row in rows if best is not None else ():
+            if row["peer"] in OURS and row["cpu_per_session"]:
+                times = best["cpu_per_session"] / row["cpu_per_session"]
+                found.append(
+                    f"{row['peer']} at {row['sessions']}: {times:.1f} times less than {peer} at {best['sessions']}"
+                )
+    return found
 
 
 def limits(rows: list[dict[str, Any]]) -> dict[str, dict[str, int | None]]:
@@ -184,7 +200,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=30.0)
     parser.add_argument("--warm-s", type=float, default=5.0)
     parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--ours", default="10,40,100,300,1000")
+    parser.add_argument("--ours", default="10,40,100,200,300,1000")
     parser.add_argument("--vad-actor", default="1000")
     parser.add_argument("--livekit", default="10,40,80")
     parser.add_argument("--pipecat", default="10,20,40,60")
@@ -210,7 +226,7 @@ def main() -> None:
     rows = sorted(medians(runs), key=lambda row: (list(sizes).index(row["peer"]), row["sessions"]))
     result = {"benchmark": "compare", "machine": measure.machine(), "wav": Path(args.wav).name,
               "seconds": args.seconds, "warm_s": args.warm_s, "rows": rows, "limits": limits(rows),
-              "runs": runs}  # fmt: skip
+              "ratios": ratios(rows), "runs": runs}  # fmt: skip
     measure.print_result(result, as_json=args.json, human=human)
     if args.plot:
         plot(args.plot, result["rows"])

@@ -39,8 +39,9 @@ def root_task(work: Awaitable[None]) -> asyncio.Future[None]:
 class End:
     """Beats every `every_s` until told to leave, then ends the process."""
 
-    def __init__(self, beat: Callable[[], None], every_s: float) -> None:
-        self._beat, self._every_s = beat, every_s
+    def __init__(self, beat: Callable[[], None], every_s: float, last: Callable[[], None]) -> None:
+        """`last` follows the last beat: what a beat leaves for later has no later then."""
+        self._beat, self._every_s, self._last = beat, every_s, last
         self._leave = asyncio.Event()
         self._root = root_task(self._run())
 
@@ -59,4 +60,8 @@ class End:
                 self._beat()
             except Exception as error:
                 log.error("beat.failed", error=type(error).__name__, detail=str(error)[:200])
+        try:
+            self._last()
+        except Exception as error:
+            log.error("beat.failed", error=type(error).__name__, detail=str(error)[:200])
         ray.actor.exit_actor()  # type: ignore[no-untyped-call]

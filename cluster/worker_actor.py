@@ -38,7 +38,7 @@ class _WorkerActor:
         self._flush = metrics.Flush()
         observe.install(self._flush.aggregate)
         self._garbage = Garbage()
-        self._end = process.End(self._beat, metrics.FLUSH_S)
+        self._end = process.End(self._beat, metrics.FLUSH_S, self._flush.drain)
 
     def _serve(self, key: bytes) -> None:
         """It has started."""

@@ -25,6 +25,7 @@ from actors.lanes import MANY, Lanes
 from actors.link_codec import Batch, Splitter, decode_audio
 from actors.link_port import LinkPort
 from actors.providers import interface as pi
+from actors.session import VoiceSession
 from actors.session_host import SessionHost
 from router.plan import Candidate, RoutePlan
 from router.settings import Endpointing, SessionSettings
@@ -282,6 +283,34 @@ def test_an_ear_without_credit_gets_no_more_than_its_window_from_the_table() -> 
         dropped = [e for e in made.link.heard[1] if e["type"] == "dropped"]
         assert dropped
         assert dropped[0]["stage"] == "stt"
+        await made.host.stop()
+
+    simulate(scene())
+
+
+def test_what_a_stage_says_in_one_turn_of_the_loop_is_followed_by_one_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scene() -> None:
+        made = Scene(2, asyncio.get_running_loop().time)
+        await made.open()
+        await asyncio.sleep(0.1)
+        steps: list[str] = []
+        step = VoiceSession.step
+        monkeypatch.setattr(VoiceSession, "step", lambda self: (steps.append(self.session_id), step(self)))
+        first, second = made.ears.made[1], made.ears.made[2]
+        for word in ("so", "so it", "so it is"):
+            first.hear(pi.Partial(utt=1, text=word))
+        second.hear(pi.Partial(utt=1, text="no"))
+        assert steps == []
+        made.host._seats["s2"].session.close("drained")
+        await asyncio.sleep(0)
+        assert steps[:2] == ["s1", "s2"]  # of the closed one nothing is done
+        assert steps.count("s1") == 1
+        assert [e["text"] for e in made.link.heard[1] if e["type"] == "transcript.partial"] == [
+            "so",
+            "so it",
+            "so it is",
+        ]
+        assert made.host.failed_sessions == 0
         await made.host.stop()
 
     simulate(scene())

@@ -55,9 +55,19 @@ class Detectors:
         stream = self.peer.number()
         self.sessions[stream] = spec.session_id
         port = self.peer.ports[stream] = LinkPort(provider, self.peer, stream, spec, op, sink)
+        if self.peer.link is not None:
+            self._begin(port)
+        return port
+
+    def _begin(self, port: LinkPort) -> None:
         port.begin(self)  # type: ignore[arg-type]
         asyncio.get_running_loop().call_soon(port.hear, pi.Ready())
-        return port
+
+    def dialled(self) -> None:
+        """The link is there, as if it had taken its time."""
+        self.peer.link = self  # type: ignore[assignment]
+        for port in self.peer.ports.values():
+            self._begin(port)
 
     def send(self, stream: int, op: Any) -> None: ...
 
@@ -223,6 +233,30 @@ def test_a_call_whose_detector_is_an_actor_is_the_same_whichever_way_it_goes(see
         assert a.given == b.given
         assert a.peer.stale == b.peer.stale
         assert a.peer.failed == b.peer.failed == 0
+
+
+def test_while_the_next_detector_is_dialled_no_call_stands_on_the_table_and_none_ends() -> None:
+    async def scene() -> None:
+        made = Scene(MANY + len(MINE), asyncio.get_running_loop().time)
+        await made.open()
+
+        async def give(ticks: range) -> int:
+            for tick in ticks:
+                await asyncio.sleep(0.02)
+                made.give([(s, tick, tick * FRAME, SOFT) for s in range(1, made.n + 1)], apart=False)
+            return sum(seat.session.lane is not None for seat in made.host._seats.values())
+
+        first, second = made.links.vads
+        assert await give(range(20)) == made.n
+        second.peer.link = None
+        first.peer.lose("cut")
+        assert await give(range(20, 40)) == len(MINE)
+        second.dialled()
+        assert await give(range(40, 60)) == made.n
+        assert (made.host.failed_sessions, len(made.host._seats)) == (0, made.n)
+        await made.host.stop()
+
+    simulate(scene())
 
 
 def test_a_detector_that_does_not_answer_gets_no_more_than_its_window_from_the_table() -> None:

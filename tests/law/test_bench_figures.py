@@ -125,6 +125,18 @@ def test_the_search_ends_and_knows_within_a_tenth_where_a_system_falls_behind(mo
     assert found["behind"] - held <= max(1, found["behind"] // 10)
 
 
+def test_ours_are_told_as_a_part_of_a_peer_at_its_best_that_keeps_up() -> None:
+    def row(peer: str, sessions: int, core: float, behind: bool = False) -> dict[str, Any]:
+        return {"peer": peer, "sessions": sessions, "cpu_per_session": core, "behind": behind}
+
+    peers = [row("livekit", 10, 0.02), row("livekit", 80, 0.01), row("livekit", 120, 0.008, behind=True)]
+    told = compare.ratios([row("patchbay", 300, 0.002), row("vad-actor", 1000, 0.001), *peers])
+    assert told == [
+        "patchbay at 300: 5.0 times less than livekit at 80",
+        "vad-actor at 1000: 10.0 times less than livekit at 80",
+    ]
+
+
 def test_a_system_that_fell_behind_once_at_fewer_is_not_said_to_hold_more() -> None:
     rows = [{"peer": "p", "sessions": n, "behind": n == 40} for n in (10, 40, 80)]
     assert compare.limits(rows) == {"p": {"holds": 10, "behind": 40}}

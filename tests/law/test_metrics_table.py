@@ -6,7 +6,9 @@ from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 
-from actors.observe import SAMPLES, Aggregate, RouteMissing, SessionOpening, TurnDone
+import pytest
+
+from actors.observe import SAMPLES, Aggregate, MediaDropped, RouteMissing, SessionOpening, TurnDone
 from cluster.metrics import FLUSH_S, TABLE, Flush, as_markdown
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "metrics.md"
@@ -62,7 +64,38 @@ def test_a_record_that_no_row_asks_for_costs_nothing() -> None:
     assert aggregate.take() == []
 
 
-def test_samples_are_handed_over_a_slice_at_a_time_all_of_them_and_before_the_next_flush(monkeypatch) -> None:
+def test_a_sample_that_the_exporter_does_not_take_holds_up_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[float] = []
+
+    class Bound:
+        def observe(self, value: float, tags: dict[str, str]) -> None:
+            if value == 7.0:
+                raise ValueError("no sevens")
+            told.append(value)
+
+        def inc(self, value: float, tags: dict[str, str]) -> None:
+            if value <= 0:
+                raise ValueError("no increase")
+
+    monkeypatch.setattr("cluster.metrics._bind", lambda metric: Bound())
+    waiting: list[Callable[[], None]] = []
+    flush = Flush(lambda delay_s, work: waiting.append(work))
+    who = {"route": "r", "tenant": "t", "region": "eu"}
+    flush.aggregate.observe(MediaDropped(**who, stage="stt", provider="ears", frames=0))
+    for n in range(100):
+        flush.aggregate.observe(TurnDone(**who, stt="ears", total_s=float(n)))
+    flush.flush()
+    flush.drain()  # the process ends before the slices are through
+    assert told == [float(n) for n in range(100) if n != 7]
+    assert flush.refused == 1
+    for work in waiting:
+        work()
+    assert len(told) == 99
+
+
+def test_samples_are_handed_over_a_slice_at_a_time_all_of_them_and_before_the_next_flush(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     told: list[float] = []
 
     class Bound:
