@@ -11,7 +11,8 @@ each over time is told with its 95 % interval (`measure.trend`): it should hold 
     Ray                     objects in its store, their bytes; references that its processes hold, by the raylet's books
 
 A session that cannot be had, on a machine that others load too, is counted in `failed` and the soak goes on.
-A process that came later, or went, has its own line for as long as it lived. `opens_per_s` is what was reached.
+A process that came later has its own first minutes, which are not counted either, and its own line for as long as it
+lived. `opens_per_s` is what was reached.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ from benchmarks.rig import Rig
 _EVERY_S = 2.0
 _WARM_MIN = 5.0
 _GOAL_MB_PER_H = 1.0
+_DRAWN = 80
+"""Points of a line in the picture."""
 _NOTHING = 1e-6
 """What arithmetic makes of a line without a slope."""
 _CHARTS = {
@@ -54,14 +57,14 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         while (now_s := time.monotonic()) < began_s + args.minutes * 60:
             if now_s >= next_read_s:
                 next_read_s = now_s + _EVERY_S
-                if now_s - began_s >= warm_s:
-                    note(series, rig, (now_s - began_s) / 3600)
+                note(series, rig, (now_s - began_s) / 3600)
             live = churn(rig, live, rng, args.per_s)
             beat += 1
             time.sleep(max(0.0, began_s + beat - time.monotonic()))
         hosts = [{"sessions": s.sessions, "failed_sessions": s.failed_sessions} for s in rig.statistics("host")]
         opened, took_s = rig.opened, time.monotonic() - began_s
         told = rig.stop()
+    series = settled(series, warm_s / 3600)
     rows = slopes(series)
     return {
         "benchmark": "soak", "minutes": args.minutes, "live": args.sessions, "opened": opened, "seed": args.seed,
@@ -82,6 +85,21 @@ def churn(rig: Rig, live: list[int], rng: random.Random, n: int) -> list[int]:
 
 Series = dict[str, dict[str, list[tuple[float, float]]]]
 """By process or class, by what was read: (hours, value)."""
+
+
+def settled(series: Series, warm_h: float) -> Series:
+    """Each line without the first `warm_h` hours of its own: a process that has just started fills what it keeps.
+
+    >>> settled({"a": {"x": [(0.0, 1.0), (0.1, 2.0), (0.2, 3.0)]}, "b": {"x": [(0.15, 1.0), (0.2, 9.0)]}}, 0.1)
+    {'a': {'x': [(0.1, 2.0), (0.2, 3.0)]}}
+    """
+    found: Series = {}
+    for process, things in series.items():
+        for thing, points in things.items():
+            kept = [point for point in points if point[0] >= points[0][0] + warm_h]
+            if kept:
+                found.setdefault(process, {})[thing] = kept
+    return found
 
 
 def note(series: Series, rig: Rig, at_h: float) -> None:
@@ -160,7 +178,11 @@ def main() -> None:
 
         charts = []
         for thing, title in _CHARTS.items():
-            lines = {p: [(x * 60, y) for x, y in t[thing]] for p, t in result["series"].items() if thing in t}
+            lines = {
+                process: [(x * 60, y) for x, y in things[thing][:: max(1, len(things[thing]) // _DRAWN)]]
+                for process, things in result["series"].items()
+                if thing in things
+            }
             charts.append((title, "minutes", "", lines, False))
         draw(args.plot, *charts)
 
