@@ -178,8 +178,9 @@ def main() -> None:
     args = parser.parse_args()
     rows: Rows = []
     for name in args.only.split(","):
-        rows += LEVERS[name](args)
-        print(f"{name}: measured", file=sys.stderr, flush=True)
+        found = LEVERS[name](args)
+        rows += found
+        print(json.dumps(found), file=sys.stderr, flush=True)  # what was measured is not lost with what follows
     measure.print_result(
         {"benchmark": "levers", "machine": measure.machine(), "rows": rows}, as_json=args.json, human=human
     )
