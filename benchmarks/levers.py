@@ -176,8 +176,11 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
+    wanted = [name for name in args.only.split(",") if name]
+    if unknown := [name for name in wanted if name not in LEVERS]:
+        parser.error(f"--only {','.join(unknown)}: there are {', '.join(LEVERS)}")
     rows: Rows = []
-    for name in args.only.split(","):
+    for name in wanted:
         found = LEVERS[name](args)
         rows += found
         print(json.dumps(found), file=sys.stderr, flush=True)  # what was measured is not lost with what follows

@@ -107,12 +107,16 @@ def test_the_scripts_reach_both_ways() -> None:
     assert any(call.statistics().dropped_input_ms for p in all_played for call in p.calls)
 
 
+async def attached_on(wires: Wires) -> list[Call]:
+    calls = [call_on(wires, n) for n in (0, 3)]
+    for call in calls:
+        await call.attach()
+    return calls
+
+
 def test_a_cohort_keeps_no_frame_that_was_accepted() -> None:
     async def body() -> None:
-        wires = Wires()
-        calls = [call_on(wires, n) for n in (0, 3)]
-        for call in calls:
-            await call.attach()
+        calls = await attached_on(Wires())
         cohort = Cohort(calls)
         for k in range(50):
             assert cohort.send([bytes(640)] * 2) == []
@@ -127,9 +131,7 @@ def test_a_cohort_keeps_no_frame_that_was_accepted() -> None:
 def test_a_call_that_comes_back_has_nothing_of_its_stream_before() -> None:
     async def body() -> None:
         wires = Wires()
-        calls = [call_on(wires, n) for n in (0, 3)]
-        for call in calls:
-            await call.attach()
+        calls = await attached_on(wires)
         cohort = Cohort(calls)
         for k in range(12):
             assert cohort.send([bytes(640)] * 2) == []

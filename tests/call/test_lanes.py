@@ -162,15 +162,20 @@ class Scene:
         host.links = self.ears  # type: ignore[assignment]
         self.end = host._ends[self.link] = CallerEnd(host)  # type: ignore[index]
         for stream in range(1, self.n + 1):
-            lease = wire.Lease(lease_id=f"l{stream}", stage="stt", candidate=0, address="x:1", actor="ears")
             grant = wire.Grant(
-                session_id=f"s{stream}", host="host-1", plan=plan(), leases=(lease,),
+                session_id=f"s{stream}", host="host-1", plan=self.plan_of(stream), leases=self.leases_of(stream),
                 issued_unix_s=datetime.now(UTC).timestamp(), ttl_s=15.0,
             )  # fmt: skip
             host.attach(self.link, self.end, stream, wire.Attach(token=sign(grant, KEY), mode="live"))  # type: ignore[arg-type]
-        for _ in range(self.n):  # one is seated in each turn of the loop
+        for _ in range(self.n + 3):  # one is seated in each turn of the loop, and what it opens answers
             await asyncio.sleep(0)
         assert len(host._seats) == self.n
+
+    def plan_of(self, stream: int) -> RoutePlan:
+        return plan()
+
+    def leases_of(self, stream: int) -> tuple[wire.Lease, ...]:
+        return (wire.Lease(lease_id=f"l{stream}", stage="stt", candidate=0, address="x:1", actor="ears"),)
 
     def give(self, rows: list[tuple[int, int, int, bytes]], *, apart: bool) -> None:
         for some in [[row] for row in rows] if apart else [rows]:

@@ -11,22 +11,19 @@ import random
 from array import array
 from collections import Counter
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 import pytest
 
 from actors import wire
-from actors.caller_end import CallerEnd
-from actors.grant import sign
 from actors.lanes import MANY, Lanes
 from actors.link_port import LinkPort, _Peer
 from actors.providers import interface as pi
 from actors.stream_rows import WINDOW_MAX, StreamRows
 from router.plan import Candidate, RoutePlan
 from tests.call import test_lanes as inline
-from tests.call.test_lanes import FRAME, KEY, LOUD, SOFT, Caller, Ears
+from tests.call.test_lanes import FRAME, LOUD, SOFT, Caller, Ears
 from tests.simulation import simulate
 
 MINE = (1, 2, 3)
@@ -117,27 +114,17 @@ class Scene(inline.Scene):
         self.ears = self.links = Links()
         self.ears.link = self.ears
 
-    async def open(self) -> None:
-        host = self.host
-        await host.start("eu", KEY, max_sessions=self.n)
-        await host.links.close()
-        host.links = self.ears  # type: ignore[assignment]
-        self.end = host._ends[self.link] = CallerEnd(host)  # type: ignore[index]
-        for stream in range(1, self.n + 1):
-            leases = [wire.Lease(lease_id=f"l{stream}", stage="stt", candidate=0, address="x:1", actor="ears")]
-            if stream not in MINE:
-                leases += [
-                    wire.Lease(lease_id=f"v{stream}-{i}", stage="vad", candidate=i, address="x:2", actor=f"vad-{i}")
-                    for i in (0, 1)
-                ]
-            grant = wire.Grant(
-                session_id=f"s{stream}", host="host-1", plan=plan(stream), leases=tuple(leases),
-                issued_unix_s=datetime.now(UTC).timestamp(), ttl_s=15.0,
-            )  # fmt: skip
-            host.attach(self.link, self.end, stream, wire.Attach(token=sign(grant, KEY), mode="live"))  # type: ignore[arg-type]
-        for _ in range(self.n + 3):
-            await asyncio.sleep(0)
-        assert len(host._seats) == self.n
+    def plan_of(self, stream: int) -> RoutePlan:
+        return plan(stream)
+
+    def leases_of(self, stream: int) -> tuple[wire.Lease, ...]:
+        leases = super().leases_of(stream)
+        if stream in MINE:
+            return leases
+        return leases + tuple(
+            wire.Lease(lease_id=f"v{stream}-{i}", stage="vad", candidate=i, address="x:2", actor=f"vad-{i}")
+            for i in (0, 1)
+        )
 
     def end_of(self, stream: int) -> tuple[Any, ...]:
         """Every position of a session."""
