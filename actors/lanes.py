@@ -35,6 +35,7 @@ from actors.lane import Lane
 from actors.link_port import LinkPort
 from actors.logs import get_logger
 from actors.ports import LocalPort
+from actors.session_seat import CREDIT_FRAMES
 
 if TYPE_CHECKING:
     from actors.link_codec import AudioBatch
@@ -55,7 +56,6 @@ ROWS_MAX = 2_048
 _SAMPLES = RATE_HZ * FRAME_MS // 1000
 _BYTES = 2 * _SAMPLES
 _SLOTS = round(RING_S * 1000 / FRAME_MS)
-_CREDIT_FRAMES = 10
 _AT_ONCE = 128
 """So many frames leave for their ear before their verdicts are made: what those take (some 4 us a frame) is more than
 what a write of its own costs."""
@@ -221,7 +221,7 @@ class Lanes:
         self._give(self.ears, r, at, end, pcm)
         if self.vads_used:
             self._give(self.vads, r, at, end, pcm)
-        owed = seqs - self.credited.of[r] >= _CREDIT_FRAMES
+        owed = seqs - self.credited.of[r] >= CREDIT_FRAMES
         if owed.any():
             self.credited.of[r[owed]] = seqs[owed] + 1
             link.send_credits(streams[owed].tolist(), (seqs[owed] + 1).tolist())

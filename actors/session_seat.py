@@ -33,12 +33,12 @@ from router.plan import Candidate, Stage
 if TYPE_CHECKING:
     from actors.session_host import SessionHost
 
-__all__ = ["CREDIT_MS", "Seat"]
+__all__ = ["CREDIT_FRAMES", "CREDIT_MS", "Seat"]
 
 KEPT_ATTACHED, KEPT_DETACHED = 256, 4096
 CREDIT_MS = {"live": 2000.0, "file": 400.0, "lockstep": 20.0}
 """Audio a caller may have on its way: live input beyond 2 s is stale; a file needs the way there and back."""
-_CREDIT_FRAMES = 10  # credit of a live caller comes back every 200 ms, a tenth of what it has
+CREDIT_FRAMES = 10  # credit of a live caller comes back every 200 ms, a tenth of what it has
 _ACK_MS = 400
 """Audio that a stage accepts is told so often: a fifth of the 2 s that may be on its way to it."""
 _GAP_MAX_S = 60
@@ -203,7 +203,7 @@ class Seat:
     def accept(self) -> None:
         if self._link is None or self.seq <= self.credited:
             return
-        if self.session.mode == "live" and self.seq - self.credited < _CREDIT_FRAMES:
+        if self.session.mode == "live" and self.seq - self.credited < CREDIT_FRAMES:
             return
         self.credited = self.seq
         self._link.send_credit(self._stream, self.seq)
