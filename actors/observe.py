@@ -7,7 +7,7 @@ takes them away. Without it nothing is kept: `ignore` is an observer too.
 
     counter    sum of a field, or the number of records         since the last `take`
     gauge      the last value
-    histogram  the values themselves, at most `SAMPLES` between two takes; more are counted in `overflow`
+    histogram  how many values lay at or below each bound, all of them, and their sum: since the process began
 
 Units    `_s` seconds, `_ms` milliseconds, as in the field's name; None where it does not apply.
 Labels   come from the records' own fields; a tenant beyond the first `TENANTS` is `other`, since a label set is for
@@ -16,8 +16,10 @@ Labels   come from the records' own fields; a tenant beyond the first `TENANTS` 
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Literal, Protocol
 
 __all__ = [
@@ -217,24 +219,43 @@ class Values:
     metric: Metric
     labels: Mapping[str, str]
     values: Sequence[float]
-    """One value for a counter (its increase) and a gauge; each sample for a histogram."""
+    """One value for a counter (its increase) and a gauge. For a histogram, since the process began: the values at or
+    below each of its bounds, all values, and their sum."""
 
 
 TENANTS = 50
 """Tenants with a label of their own, per process: each multiplies the series of every metric that has the label."""
-SAMPLES = 4096
-"""Samples of one histogram and label set between two takes: a busy host ends some hundred turns in 5 s."""
+
+
+class _Spread:
+    """A histogram under one label set."""
+
+    __slots__ = ("counts", "labels", "metric", "sum")
+
+    def __init__(self, metric: Metric, labels: Labels) -> None:
+        self.metric, self.labels = metric, labels
+        self.counts = [0] * (len(metric.buckets) + 1)
+        self.sum = 0.0
+
+    def add(self, value: float) -> None:
+        self.counts[bisect_left(self.metric.buckets, value)] += 1
+        self.sum += value
+
+    def values(self) -> list[float]:
+        return [*accumulate(self.counts), self.sum]
 
 
 class Aggregate:
     """The observer of a process: adds up, hands over, forgets."""
 
     def __init__(self, table: Sequence[Metric], *, tenants: int = TENANTS) -> None:
-        self.overflow = 0
         self._rows: dict[type[Record], list[Metric]] = {}
         for row in table:
             self._rows.setdefault(row.record, []).append(row)
         self._values: dict[tuple[str, Labels], tuple[Metric, list[float]]] = {}
+        self._spreads: dict[tuple[str, Labels], _Spread] = {}
+        self._moved: dict[_Spread, None] = {}
+        """Spreads that something was added to since the last take."""
         self._tenants: set[str] = set()
         self._most_tenants = tenants
 
@@ -244,23 +265,30 @@ class Aggregate:
             if value is None:
                 continue
             labels = tuple(self._label(name, getattr(record, name)) for name in metric.labels)
-            _, values = self._values.setdefault((metric.name, labels), (metric, []))
+            key = (metric.name, labels)
             if metric.kind == "histogram":
-                if len(values) < SAMPLES:
-                    values.append(float(value))
-                else:
-                    self.overflow += 1
-            elif metric.kind == "counter" and values:
+                spread = self._spreads.get(key)
+                if spread is None:
+                    spread = self._spreads[key] = _Spread(metric, labels)
+                spread.add(float(value))
+                self._moved[spread] = None
+                continue
+            _, values = self._values.setdefault(key, (metric, []))
+            if metric.kind == "counter" and values:
                 values[0] += value
             else:
                 values[:] = [float(value)]
 
-    def take(self) -> list[Values]:
-        """Everything since the last take, which begins anew."""
+    def take(self, *, whole: bool = False) -> list[Values]:
+        """What is new since the last take; `whole`: with the histograms that nothing was added to."""
         taken, self._values = self._values, {}
+        spreads, self._moved = list(self._spreads.values() if whole else self._moved), {}
         return [
             Values(metric, dict(zip(metric.labels, labels, strict=True)), values)
-            for (_, labels), (metric, values) in taken.items()
+            for metric, labels, values in (
+                *((metric, labels, values) for (_, labels), (metric, values) in taken.items()),
+                *((spread.metric, spread.labels, spread.values()) for spread in spreads),
+            )
         ]
 
     def _label(self, name: str, value: str) -> str:

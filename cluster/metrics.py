@@ -4,6 +4,10 @@ Each process adds its records up (`actors.observe`) and hands them to Ray's expo
 made. Ray adds `WorkerId` and its own labels: sum over processes with `sum without (WorkerId)`. Names get the prefix
 `ray_` in what Prometheus scrapes.
 
+A histogram is told as what Prometheus has of one, `_bucket` by `le`, `_count` and `_sum`, each a gauge of Ray's. Ray's
+own histograms are replayed sample by sample in the process that Prometheus scrapes, with the middle of its bucket for
+each: at a thousand calls that took 150 ms of a core every 10 s, and made the sum an estimate.
+
     python -m cluster.metrics > docs/metrics.md
 """
 
@@ -11,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from math import ceil
 from typing import Any
 
@@ -38,6 +42,8 @@ FLUSH_S = 5.0
 _SLICE_S = 0.02
 _SLICE_MIN = 16
 """0.2 ms at Ray's 11 us for a sample: less than a batch of frames takes."""
+_WHOLE_EVERY = 2
+"""Flushes. Ray forgets a gauge that was not told for two of its exports."""
 
 log = get_logger("metrics")
 
@@ -139,8 +145,8 @@ TABLE: tuple[Metric, ...] = (
 class Flush:
     """The observer of this process, and its way to Ray's exporter.
 
-    Ray takes 11 us for a sample, and a host of a thousand sessions has five thousand in 5 s: handed over at once they
-    would hold its loop for 60 ms. So they go a slice at a time, and are all gone before the next flush.
+    Ray takes 11 us for a sample, and a process that serves many tenants has thousands of series: handed over at once
+    they would hold its loop for 50 ms. So they go a slice at a time, and are all gone before the next flush.
     """
 
     def __init__(self, later: Callable[[float, Callable[[], None]], object] | None = None) -> None:
@@ -148,7 +154,9 @@ class Flush:
         self.aggregate = Aggregate(TABLE)
         self._later = later
         self._bound: dict[str, Any] = {}
-        self._due: deque[tuple[Metric, dict[str, str], float]] = deque()
+        self._due: deque[tuple[Metric, str, dict[str, str], float]] = deque()
+        """With what comes behind the metric's name."""
+        self._flushes = 0
         self._slice = _SLICE_MIN
         self._under_way = False
         self.refused = 0
@@ -156,9 +164,13 @@ class Flush:
 
     def flush(self) -> None:
         """Begin to hand over what came together. Ray's metric objects are made when first needed."""
-        for values in self.aggregate.take():
-            tags = dict(values.labels)
-            self._due.extend((values.metric, tags, value) for value in values.values)
+        self._flushes += 1
+        for values in self.aggregate.take(whole=self._flushes % _WHOLE_EVERY == 0):
+            metric, tags = values.metric, dict(values.labels)
+            if metric.kind == "histogram":
+                self._due.extend(_series(metric, tags, values.values))
+            else:
+                self._due.append((metric, "", tags, values.values[0]))
         self._slice = max(_SLICE_MIN, ceil(len(self._due) * _SLICE_S / (FLUSH_S / 2)))
         if not self._under_way:
             self._hand_over()
@@ -171,9 +183,9 @@ class Flush:
 
     def _hand_over(self) -> None:
         for _ in range(min(self._slice, len(self._due))):
-            metric, tags, value = self._due.popleft()
+            metric, suffix, tags, value = self._due.popleft()
             try:
-                self._export(metric, tags, value)
+                self._export(metric, suffix, tags, value)
             except Exception as error:  # Ray's: one sample that it does not take holds up no other
                 self.refused += 1
                 log.warning("metric.refused", metric=metric.name, error=type(error).__name__, detail=str(error)[:200])
@@ -182,29 +194,35 @@ class Flush:
             later = self._later or asyncio.get_running_loop().call_later
             later(_SLICE_S, self._hand_over)
 
-    def _export(self, metric: Metric, tags: dict[str, str], value: float) -> None:
-        bound = self._bound.get(metric.name)
+    def _export(self, metric: Metric, suffix: str, tags: dict[str, str], value: float) -> None:
+        name = metric.name + suffix
+        bound = self._bound.get(name)
         if bound is None:
-            bound = self._bound[metric.name] = _bind(metric)
-        if metric.kind == "counter":
-            if value > 0:  # Ray takes no increase of nothing: a few ms of audio that were dropped are no frame
-                bound.inc(value, tags=tags)
-        elif metric.kind == "gauge":
+            bound = self._bound[name] = _bind(metric, suffix)
+        if metric.kind != "counter":
             bound.set(value, tags=tags)
-        else:
-            bound.observe(value, tags=tags)
+        elif value > 0:  # Ray takes no increase of nothing: a few ms of audio that were dropped are no frame
+            bound.inc(value, tags=tags)
 
 
-def _bind(metric: Metric) -> Any:
+def _series(
+    metric: Metric, tags: dict[str, str], values: Sequence[float]
+) -> Iterator[tuple[Metric, str, dict[str, str], float]]:
+    """A histogram as Prometheus has it."""
+    *counts, total = values
+    for bound, count in zip((*map(str, metric.buckets), "+Inf"), counts, strict=True):
+        yield metric, "_bucket", {**tags, "le": bound}, count
+    yield metric, "_count", tags, counts[-1]
+    yield metric, "_sum", tags, total
+
+
+def _bind(metric: Metric, suffix: str) -> Any:
     from ray.util import metrics as ray_metrics
 
     if metric.kind == "counter":
         return ray_metrics.Counter(metric.name, metric.description, tag_keys=metric.labels)
-    if metric.kind == "gauge":
-        return ray_metrics.Gauge(metric.name, metric.description, tag_keys=metric.labels)
-    return ray_metrics.Histogram(
-        metric.name, metric.description, boundaries=list(metric.buckets), tag_keys=metric.labels
-    )
+    labels = (*metric.labels, "le") if suffix == "_bucket" else metric.labels
+    return ray_metrics.Gauge(metric.name + suffix, metric.description, tag_keys=labels)
 
 
 def as_markdown() -> str:
@@ -222,7 +240,9 @@ This page is made from the table in `cluster/metrics.py` (`python -m cluster.met
 
 Each process adds up what happens in it and hands it to Ray's exporter every five seconds. Prometheus scrapes it from
 Ray's metrics port of each node, where the names have the prefix `ray_` (and counters the suffix `_total`). Ray adds a
-label `WorkerId`, so sum over processes: `sum without (WorkerId) (rate(ray_patchbay_turns_total[1m]))`.
+label `WorkerId`, so sum over processes: `sum without (WorkerId) (rate(ray_patchbay_turns_total[1m]))`. A histogram has
+`_bucket` (by `le`), `_count` and `_sum`, counted since its process began, as `histogram_quantile` takes them:
+`histogram_quantile(0.99, sum by (le) (rate(ray_patchbay_turn_latency_s_bucket[5m])))`. To Ray they are gauges.
 
 A tenant beyond the first fifty that a process sees is labelled `other`, since an exporter never forgets a label. No
 session, call or actor id is a label. `stt`, `agent` and `tts` name the provider that really served the turn.

@@ -5,10 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from actors.observe import SAMPLES, Aggregate, MediaDropped, RouteMissing, SessionOpening, TurnDone
+from actors.observe import (
+    TENANTS,
+    Aggregate,
+    MediaDropped,
+    Metric,
+    RouteMissing,
+    SessionOpening,
+    SessionStarted,
+    TurnDone,
+)
 from cluster.metrics import FLUSH_S, TABLE, Flush, as_markdown
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "metrics.md"
@@ -31,15 +43,40 @@ def test_names_are_unique_and_no_id_is_a_label() -> None:
     assert not {label for m in TABLE for label in m.labels} & {"session", "session_id", "call", "actor", "trace"}
 
 
-def test_a_counter_adds_up_a_histogram_keeps_samples_and_taking_begins_anew() -> None:
+def test_a_counter_adds_up_and_begins_anew_a_histogram_counts_for_ever() -> None:
     aggregate = Aggregate(TABLE)
-    for total_s in (0.5, 0.7):
-        aggregate.observe(TurnDone(route="r", tenant="t", region="eu", stt="ears", total_s=total_s))
-    taken = {v.metric.name: (v.labels, list(v.values)) for v in aggregate.take()}
     who = {"route": "r", "tenant": "t", "region": "eu"}
     served = {"stt": "ears", "agent": "", "tts": ""}
-    assert taken == {"patchbay_turns": (who, [2.0]), "patchbay_turn_latency_s": ({**who, **served}, [0.5, 0.7])}
+    for total_s in (0.5, 0.71, 99.0):
+        aggregate.observe(TurnDone(**who, stt="ears", total_s=total_s))
+    taken = {v.metric.name: (v.labels, list(v.values)) for v in aggregate.take()}
+    #              0.05 0.1 0.2 0.3 0.5 0.7 1.0 1.5 2.0 3.0 5.0 10.0 all
+    below = [0, 0, 0, 0, 1, 1, 2, 2, 2, 2, 2, 2, 3]
+    assert taken["patchbay_turns"] == (who, [3.0])
+    labels, values = taken["patchbay_turn_latency_s"]
+    assert labels == {**who, **served}
+    assert values[:-1] == below
+    assert values[-1] == pytest.approx(100.21)
     assert aggregate.take() == []
+    assert [(v.metric.name, list(v.values)) for v in aggregate.take(whole=True)] == [
+        ("patchbay_turn_latency_s", values)
+    ]
+    aggregate.observe(TurnDone(**who, stt="ears", total_s=0.01))
+    again = {v.metric.name: list(v.values) for v in aggregate.take()}
+    assert again["patchbay_turns"] == [1.0]
+    assert again["patchbay_turn_latency_s"][:-1] == [n + 1 for n in below]
+
+
+@given(st.lists(st.floats(0.0, 20.0), max_size=50))
+def test_a_histogram_counts_what_lies_at_or_below_each_bound(values: list[float]) -> None:
+    metric = next(m for m in TABLE if m.name == "patchbay_open_s")
+    aggregate = Aggregate([metric])
+    for value in values:
+        aggregate.observe(SessionOpening(route="r", tenant="t", region="eu", open_s=value))
+    for taken in aggregate.take():
+        *counts, total = taken.values
+        assert counts == [sum(v <= bound for v in values) for bound in (*metric.buckets, float("inf"))]
+        assert total == pytest.approx(sum(values))
 
 
 def test_tenants_beyond_the_bound_are_other() -> None:
@@ -50,72 +87,95 @@ def test_tenants_beyond_the_bound_are_other() -> None:
     assert granted == {"a": 2, "b": 1, "other": 2}
 
 
-def test_samples_beyond_the_bound_are_counted() -> None:
-    aggregate = Aggregate([m for m in TABLE if m.name == "patchbay_open_s"])
-    for _ in range(SAMPLES + 3):
-        aggregate.observe(SessionOpening(route="r", tenant="t", region="eu", open_s=0.001))
-    assert aggregate.overflow == 3
-    assert len(aggregate.take()[0].values) == SAMPLES
-
-
 def test_a_record_that_no_row_asks_for_costs_nothing() -> None:
     aggregate = Aggregate([])
     aggregate.observe(RouteMissing(cause="tenant"))
     assert aggregate.take() == []
 
 
+class Exporter:
+    """Ray's, as far as a flush knows it: what was told of each series, and in which order."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.told: list[tuple[str, str, float]] = []
+        self.waiting: list[tuple[float, Callable[[], None]]] = []
+        monkeypatch.setattr("cluster.metrics._bind", self.bind)
+        self.flush = Flush(lambda delay_s, work: self.waiting.append((delay_s, work)))
+
+    def bind(self, metric: Metric, suffix: str) -> Any:
+        exporter = self
+
+        class Bound:
+            def set(self, value: float, tags: dict[str, str]) -> None:
+                if tags.get("tenant") == "refused":
+                    raise ValueError("not this one")
+                exporter.told.append((metric.name + suffix, tags.get("le", ""), value))
+
+            def inc(self, value: float, tags: dict[str, str]) -> None:
+                if value <= 0:
+                    raise ValueError("no increase")
+                exporter.told.append((metric.name, "", value))
+
+        return Bound()
+
+    def wait(self) -> tuple[int, float]:
+        """Until nothing is due: the most of one slice, and the seconds that it took."""
+        most, waited_s = 0, 0.0
+        while self.waiting:
+            before = len(self.told)
+            delay_s, work = self.waiting.pop(0)
+            waited_s += delay_s
+            work()
+            most = max(most, len(self.told) - before)
+        return most, waited_s
+
+
+def test_a_histogram_is_told_as_prometheus_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    exporter = Exporter(monkeypatch)
+    exporter.flush.aggregate.observe(SessionStarted(route="r", tenant="t", region="eu", setup_s=0.03))
+    exporter.flush.flush()
+    exporter.wait()
+    name = "patchbay_session_setup_s"
+    bounds = ["0.001", "0.002", "0.005", "0.01", "0.02", "0.05", "0.1", "0.5", "2.0", "10.0", "+Inf"]
+    counts = [0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1]
+    wanted = [(f"{name}_bucket", bound, n) for bound, n in zip(bounds, counts, strict=True)]
+    wanted += [(f"{name}_count", "", 1), (f"{name}_sum", "", 0.03)]
+    assert exporter.told == [("patchbay_sessions_started", "", 1.0), *wanted]
+    exporter.told.clear()
+    exporter.flush.flush()  # the second: Ray forgets what is not told again
+    exporter.wait()
+    assert exporter.told == wanted
+    exporter.told.clear()
+    exporter.flush.flush()
+    exporter.wait()
+    assert exporter.told == []
+
+
 def test_a_sample_that_the_exporter_does_not_take_holds_up_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[float] = []
-
-    class Bound:
-        def observe(self, value: float, tags: dict[str, str]) -> None:
-            if value == 7.0:
-                raise ValueError("no sevens")
-            told.append(value)
-
-        def inc(self, value: float, tags: dict[str, str]) -> None:
-            if value <= 0:
-                raise ValueError("no increase")
-
-    monkeypatch.setattr("cluster.metrics._bind", lambda metric: Bound())
-    waiting: list[Callable[[], None]] = []
-    flush = Flush(lambda delay_s, work: waiting.append(work))
+    exporter = Exporter(monkeypatch)
     who = {"route": "r", "tenant": "t", "region": "eu"}
-    flush.aggregate.observe(MediaDropped(**who, stage="stt", provider="ears", frames=0))
-    for n in range(100):
-        flush.aggregate.observe(TurnDone(**who, stt="ears", total_s=float(n)))
-    flush.flush()
-    flush.drain()  # the process ends before the slices are through
-    assert told == [float(n) for n in range(100) if n != 7]
-    assert flush.refused == 1
-    for work in waiting:
-        work()
-    assert len(told) == 99
+    exporter.flush.aggregate.observe(MediaDropped(**who, stage="stt", provider="ears", frames=0))
+    for tenant in ("a", "refused", "b"):
+        exporter.flush.aggregate.observe(TurnDone(**{**who, "tenant": tenant}, stt="ears", total_s=1.0))
+    exporter.flush.flush()
+    exporter.flush.drain()  # the process ends before the slices are through
+    assert [name for name, *_ in exporter.told].count("patchbay_turn_latency_s_count") == 2 * 2
+    assert exporter.flush.refused == 2 * 15
+    exporter.told.clear()
+    exporter.wait()
+    assert exporter.told == []
 
 
-def test_samples_are_handed_over_a_slice_at_a_time_all_of_them_and_before_the_next_flush(
+def test_what_is_due_goes_a_slice_at_a_time_all_of_it_and_before_the_next_flush(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    told: list[float] = []
-
-    class Bound:
-        def observe(self, value: float, tags: dict[str, str]) -> None:
-            told.append(value)
-
-        def inc(self, value: float, tags: dict[str, str]) -> None: ...
-
-    monkeypatch.setattr("cluster.metrics._bind", lambda metric: Bound())
-    waiting: list[tuple[float, Callable[[], None]]] = []
-    flush = Flush(lambda delay_s, work: waiting.append((delay_s, work)))
-    for n in range(3000):
-        flush.aggregate.observe(TurnDone(route="r", tenant="t", region="eu", stt="ears", total_s=float(n)))
-    flush.flush()
-    slices, waited_s = [len(told)], 0.0
-    while waiting:
-        delay_s, work = waiting.pop()
-        waited_s += delay_s
-        work()
-        slices.append(len(told) - sum(slices))
-    assert told == [float(n) for n in range(3000)]
-    assert max(slices) <= 25
+    exporter = Exporter(monkeypatch)
+    for n in range(TENANTS * 4):
+        who = {"route": f"r{n // TENANTS}", "tenant": f"t{n % TENANTS}", "region": "eu"}
+        exporter.flush.aggregate.observe(TurnDone(**who, stt="ears", total_s=1.0))
+    exporter.flush.flush()
+    first = len(exporter.told)
+    most, waited_s = exporter.wait()
+    assert len(exporter.told) == TENANTS * 4 * (1 + 15)
+    assert max(first, most) <= 26
     assert waited_s < FLUSH_S
