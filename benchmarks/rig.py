@@ -290,7 +290,7 @@ class Rig:
         for name, some in measure.read(later).items():  # started meanwhile: they count whole
             after.setdefault(name, {}).update(some)
         pids = {name: [*pids.get(name, ()), *later.get(name, ())] for name in {**pids, **later}}
-        time.sleep(1.0)  # what was due at the end is handled late
+        time.sleep(2.5)  # what was due at the end is handled late, and told of a second later
         memory = measure.read(pids, memory=True)
         used = measure.usage(before, after)
         kept = measure.usage({}, memory)

@@ -28,7 +28,7 @@ def test_a_frame_is_as_late_as_the_time_since_its_position_was_due(tmp_path: Pat
     other = Board(tmp_path / "board")
     board.count(0, 10**12)
     board.begin(1, 5_000_000)
-    other.handled(1, [320, 5_000_000 + 320 * SAMPLE_NS + 7_000_000])
+    other.handled([1, 320, 5_000_000 + 320 * SAMPLE_NS + 7_000_000])
     counts = board.histogram(1)
     assert sum(counts) == 1
     late_ms = measure.histogram_quantile(counts, 1.0)
@@ -45,7 +45,7 @@ def test_only_what_was_due_in_the_counted_time_counts_at_both_ends(tmp_path: Pat
     for due_ns in (999, 1000, 1999, 2000):
         board.sent(np.array([0]), np.array([due_ns]))
         board.begin(0, due_ns)
-        board.handled(0, [0, 10**9])  # when it is handled does not matter
+        board.handled([0, 0, 10**9])  # when it is handled does not matter
     assert board.totals() == (2, 2)
     board.clear()
     assert board.totals() == (0, 0)
@@ -56,9 +56,9 @@ def test_a_frame_before_its_time_shows_that_positions_have_moved(tmp_path: Path)
     board = Board.create(tmp_path / "board", 2)
     board.count(0, 10**12)
     board.begin(1, 1_000_000)
-    board.handled(1, [0, 1_000_000])
+    board.handled([1, 0, 1_000_000])
     assert board.early() == 0
-    board.handled(1, [3200, 2_000_000])  # 200 ms of silence were filled in: due at 201 ms by its position
+    board.handled([1, 3200, 2_000_000])  # 200 ms of silence were filled in: due at 201 ms by its position
     assert (board.early(1), board.early()) == (0, 1)
     board.clear()
     assert board.early() == 0
