@@ -55,6 +55,7 @@ RING_S = 10.24
 ROWS_MAX = 2_048
 _SAMPLES = RATE_HZ * FRAME_MS // 1000
 _BYTES = 2 * _SAMPLES
+_FRAME = f"V{_BYTES}"
 _SLOTS = round(RING_S * 1000 / FRAME_MS)
 _AT_ONCE = 128
 """So many frames leave for their ear before their verdicts are made: what those take (some 4 us a frame) is more than
@@ -261,8 +262,8 @@ class Lanes:
     def _judge(self, detector: int, r: Array, end: Array, pcm: bytes) -> None:
         """Verdicts of one detector on a frame of each row, and what they change."""
         rows = r.tolist()
-        keys = [self.keys[row] for row in rows]
-        frames = [pcm[i : i + _BYTES] for i in range(0, len(pcm), _BYTES)]
+        keys = list(map(self.keys.__getitem__, rows))
+        frames = np.frombuffer(pcm, _FRAME).tolist()
         provider = self._detectors[detector]
         try:
             verdicts = np.array(provider.classify(keys, frames), dtype=bool)
