@@ -56,21 +56,22 @@ class CallerEnd:
         host = self.host
         host.frames += len(batch)
         many = len(batch) >= MANY
-        left: Iterable[int] = range(len(batch))
+        rows: Iterable[tuple[int, int, int, bytes]]
         if many:
-            found = host.lanes.take(link, self.rows, batch, host.clock())
-            if found is None:
+            left = host.lanes.take(link, self.rows, batch, host.clock())
+            if left is None:
                 return
-            left = found.tolist()
-        seats, streams, seqs, poss = self.seats, batch.streams, batch.seqs, batch.poss
-        pcm, offsets = bytes(batch.payload), batch.offsets
-        for i in left:
-            seat = seats.get(streams[i])
+            rows = batch.picked(left)
+        else:
+            rows = zip(batch.streams, batch.seqs, batch.poss, batch.pcm(), strict=True)
+        seats = self.seats
+        for stream, seq, pos, pcm in rows:
+            seat = seats.get(stream)
             if seat is None:
                 host.stale_frames += 1
                 continue
             try:
-                seat.audio(seqs[i], poss[i], pcm[offsets[i] : offsets[i + 1]])
+                seat.audio(seq, pos, pcm)
                 if many and seat.session.lane is None and seat.row:
                     seat.session.lane = host.lanes.enter(seat, seat.row)
             except Exception as error:

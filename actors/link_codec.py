@@ -49,6 +49,8 @@ HEADER_BYTES: Final = _HEADER.size
 ROW_BYTES: Final = 20
 """Of the columns, for a frame of audio."""
 _BIG_ENDIAN = sys.byteorder == "big"
+_MANY = 8
+"""Rows from which on a look at a whole column pays."""
 
 
 Numbers = Sequence[int] | np.ndarray[Any, Any]
@@ -104,6 +106,23 @@ class AudioBatch:
     def matrix(self) -> np.ndarray[Any, Any]:
         """uint32, shape (5, frames): streams, gens, seqs, poss, lengths in bytes."""
         return np.frombuffer(self._numbers, dtype=np.uint32).reshape(5, self._count)
+
+    def pcm(self) -> list[bytes]:
+        """The PCM of each row, bytes of their own."""
+        lens = self._numbers[4 * self._count :]
+        first = lens[0] if self._count else 0
+        if first and self._count >= _MANY and (np.frombuffer(lens, np.uint32) == first).all():  # nearly always
+            return np.frombuffer(self.payload, f"V{first}").tolist()  # type: ignore[no-any-return]
+        payload, offsets = bytes(self.payload), self.offsets
+        return [payload[a:b] for a, b in pairwise(offsets)]
+
+    def picked(self, which: np.ndarray[Any, Any]) -> Iterator[tuple[int, int, int, bytes]]:
+        """As `rows`, of the frames with these indices alone: a few of many cost a few."""
+        matrix = self.matrix()
+        ends = np.cumsum(matrix[4])[which]
+        streams, _, seqs, poss, lengths = matrix[:, which].tolist()
+        for stream, seq, pos, length, end in zip(streams, seqs, poss, lengths, ends.tolist(), strict=True):
+            yield stream, seq, pos, bytes(self.payload[end - length : end])
 
     def frames(self) -> list[memoryview]:
         """The PCM of each row."""

@@ -38,12 +38,10 @@ class HostEnd:
         if host.stage == "vad":
             host.classify(link, batch, self.keys)
             return
-        pcm, offsets, find = bytes(batch.payload), batch.offsets, streams.get
-        start = 0
-        for number, gen, seq, pos, end in zip(
-            batch.streams, batch.gens, batch.seqs, batch.poss, offsets[1:], strict=True
+        find = streams.get
+        for number, gen, seq, pos, pcm in zip(
+            batch.streams, batch.gens, batch.seqs, batch.poss, batch.pcm(), strict=True
         ):
-            begin, start = start, end
             stream = find(number)
             if stream is None or stream.epoch != gen:
                 host.stale += 1
@@ -51,9 +49,9 @@ class HostEnd:
             try:
                 provided = stream.provided
                 if provided is None:
-                    stream.audio(seq, pos, pcm[begin:end])
+                    stream.audio(seq, pos, pcm)
                     continue
-                provided.audio(pos, pcm[begin:end])  # as `stream.audio` does, without the call
+                provided.audio(pos, pcm)  # as `stream.audio` does, without the call
                 if (seq - stream.accepted) & 0xFFFFFFFF >= stream.ack_samples:
                     stream.accept(seq)
             except Exception as error:

@@ -2,6 +2,7 @@
 
 import struct
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -48,6 +49,27 @@ def decode(chunks):
                 got += [("bits", *row) for row in zip(*codec.decode_bits(view, count), strict=True)]
     assert splitter.held_bytes == 0
     return got
+
+
+def audio_batch(pcms):
+    ((kind, count, view),) = codec.Splitter(MAX_BYTES).feed(encode([("audio", i, i, i, i, pcm) for i, pcm in pcms]))
+    assert kind == codec.AUDIO
+    return codec.decode_audio(view, count)
+
+
+@given(
+    st.one_of(
+        st.lists(st.binary(max_size=40), min_size=1, max_size=20),
+        st.lists(st.binary(min_size=32, max_size=32), min_size=1, max_size=20),  # as long as each other, as frames are
+        st.lists(st.just(b""), min_size=1, max_size=20),
+    ),
+    st.data(),
+)
+def test_frames_are_the_same_in_each_form_whole_or_some_of_them(pcms, data):
+    batch = audio_batch(list(enumerate(pcms)))
+    assert batch.pcm() == pcms == [bytes(frame) for frame in batch.frames()]
+    which = sorted(data.draw(st.sets(st.integers(0, len(pcms) - 1))))
+    assert list(batch.picked(np.array(which, dtype=np.int64))) == [(i, i, i, pcms[i]) for i in which]
 
 
 def cut(data, sizes):
