@@ -102,6 +102,8 @@ class Lane:
         ring = session.ear.ring
         end = ring.end
         listening = session.listening
+        if seat.ahead_at - seat.next_sample < seat.audio_in.rate_hz:  # before it stops a caller who keeps the pace
+            seat.pace()
         room = listening.words.window - port.unaccepted
         if self._apart is not None and listening.vad is not None:
             room = min(room, listening.vad.window - self._apart.unaccepted)

@@ -153,9 +153,13 @@ class Seat:
             self._refuse_audio(error)
 
     def _is_ahead(self, end: int) -> bool:
+        self.pace()
+        return end > self.ahead_at
+
+    def pace(self) -> None:
+        """Look anew at how much audio a caller may have sent by now."""
         lived_s = self._host.clock() - self.began_s
         self.ahead_at = int((lived_s * _LIVE_RATE + _LIVE_BURST_S) * self.audio_in.rate_hz)
-        return end > self.ahead_at
 
     def _fill(self, samples: int) -> None:
         """The caller dropped audio on its way: silence keeps the media clock right, and the drop is told."""
