@@ -20,8 +20,8 @@ from actors.formats import FRAME_MS, AudioFormat
 __all__ = ["LEAD_MS", "Mouth"]
 
 LEAD_MS = 500.0
-STEP_MS = 100.0
-"""It looks again when so much was played: five frames in one piece cost what one does, and the ear has 400 ms yet."""
+STEP_MS = 200.0
+"""It looks again when so much was played: ten frames in one piece cost what one does, and the ear has 300 ms yet."""
 
 
 class Mouth:
