@@ -98,6 +98,16 @@ class Ear:
             self.last_s += _FRAME_S
             yield self.add_silence()
 
+    def fill(self, now_s: float) -> int:
+        """Silence up to `now_s` for a caller who is mute already, all at once and for nobody to hear: its frames."""
+        frames = int((now_s - self.last_s + 1e-6) / _FRAME_S)
+        if frames <= 0:
+            return 0
+        self.last_s += frames * _FRAME_S
+        self.concealed_ms += frames * FRAME_MS
+        self.skip(frames)
+        return frames
+
     def skip(self, frames: int) -> None:
         """So many frames of the caller's never came: the media clock goes on over silence."""
         self.ring.write_silence(frames * self._frame_bytes // 2)

@@ -87,6 +87,17 @@ class Listening:
         if not self._finalize_sent:
             self._finalize()
 
+    @property
+    def is_resting(self) -> bool:
+        """A mute caller in whom nothing is under way: its silence need not be heard by anybody."""
+        return self.lull is not None and self.lull.resting and self.ear.concealing and self.is_idle
+
+    def rest_over(self) -> None:
+        """What the ear filled in while the session rests: the clock goes on, nobody is given it."""
+        if self.lull is not None and self.lull.takes(self.ear.pos) and self.vad is not None:
+            self.vad.pass_over(self.ear.pos)
+            self.vad_pos = self.ear.pos
+
     def pump(self) -> None:
         """Credit came back, or a stream was opened."""
         if self.vad is not None:

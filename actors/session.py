@@ -64,6 +64,8 @@ has are used up, less the 400 ms that it accepts together. Else a quiet session 
 _CONCEAL_STEP_S = (
     0.1  # silence of a mute caller in whom nothing is under way: five frames at once cost little more than one
 )
+_REST_STEP_S = 0.5
+"""The media clock of one whose ear rests; before anything of the caller's it is brought up to date."""
 _LOOK_S = 0.05  # half of the shortest deadline, that of a turn detector
 _UNKNOWN_S = -1.0
 """Of when something is due: a deadline may have been set since it was looked for."""
@@ -256,6 +258,7 @@ class VoiceSession:
         if self.closed or self.ear.ended:
             return
         listen = self._listen
+        self._rest_on(self._clock())
         for pos, frame in self.ear.hear(chunk, self._clock()):
             listen.frame(pos, frame)
         if listen.words.sent < self.ear.pos:
@@ -284,6 +287,7 @@ class VoiceSession:
         handler = _OPS.get(type(op))
         if handler is not None and not self.closed:
             self._sync()
+            self._rest_on(self._clock())
             handler(self, op)
             self.step()
 
@@ -302,6 +306,12 @@ class VoiceSession:
             if now_s < self._duties_s:
                 self._keep_pace(now_s)
                 return
+        elif self._rest_on(now_s):
+            if self._duties_s == _UNKNOWN_S:
+                self._duties_s = self._next_duty()
+            if now_s < self._duties_s and self.ear.pos < self.due_pos:
+                self._set_wake(now_s)
+                return
         if mute:
             self._leave_lane()
             for pos, frame in self.ear.conceal(now_s):
@@ -319,6 +329,19 @@ class VoiceSession:
         self.step()
         self._duties_s = self._next_duty()
         self._set_wake(now_s)
+
+    @property
+    def _rests(self) -> bool:
+        return self._listen.is_resting and self._speak.current is None
+
+    def _rest_on(self, now_s: float) -> bool:
+        """Silence up to now for a caller who is mute and in whom nothing is under way, all at once. False: it is not
+        so."""
+        if not self._rests:
+            return False
+        if self.ear.fill(now_s):
+            self._listen.rest_over()
+        return True
 
     def _keep_pace(self, now_s: float) -> None:
         """Nothing is due but the next piece of the reply."""
@@ -535,7 +558,7 @@ class VoiceSession:
             if due_s is not None:
                 wake_s = min(wake_s, due_s)
         if self._may_conceal and self.lane is None:  # else the host sees who falls mute
-            step_s = _CONCEAL_STEP_S if self._listen.is_idle else 0.0
+            step_s = _REST_STEP_S if self._rests else _CONCEAL_STEP_S if self._listen.is_idle else 0.0
             wake_s = min(wake_s, now_s + step_s if self.ear.concealing else self.ear.last_s + CONCEAL_AFTER_S)
         self.wake_s = wake_s
 

@@ -8,7 +8,7 @@ import pytest
 
 from actors import events as ev
 from router.settings import SessionSettings
-from tests.call.scenario import LOUD, Candidate, FakeStt, Played, models, op, play, providers
+from tests.call.scenario import LOUD, Candidate, FakeStt, Played, models, op, play, providers, say
 
 
 def stages(ear: dict[str, Any], *others: Candidate) -> dict[Any, tuple[Candidate, ...]]:
@@ -119,3 +119,30 @@ def test_a_file_that_waits_for_its_sender_rests_too() -> None:
 
 def test_in_lock_step_time_stands_still_and_nobody_rests() -> None:
     assert rests(play([(1.0, 2.0)], 9.0, mute_after_s=3.0, mode="lockstep")) == []
+
+
+def test_nobody_is_given_the_silence_of_one_who_rests_and_its_clock_goes_on() -> None:
+    call = play([(1.0, 2.0)], 32.0, mute_after_s=4.0, acts=speaks(30.03, 1.0))
+    vad = call.providers["vad"]
+    given_s = vad.frames / 50
+    assert given_s == pytest.approx(4.0 + 2.2 + 1.0 + 0.8, abs=0.3)  # talk, until it rests, talk again, until mute
+    assert call.record["media_s"] == pytest.approx(32.0, abs=0.25)
+    assert call.record["concealed_ms"] == pytest.approx(27_000, abs=150)
+    first, second = call.of("turn.ended")
+    assert (first.text, second.text) == ("hello world", "hello world")
+    assert second.t == pytest.approx(31.03, abs=1.2)
+    final = call.of("transcript.final")[1]
+    assert final.end == pytest.approx(31.0, abs=1.2)
+
+
+def test_a_caller_who_rests_is_hung_up_on_when_its_time_is_over() -> None:
+    call = play([], 30.0, mute_after_s=1.0, settings=SessionSettings(max_duration_s=12.0))
+    assert call.closed.reason == "max_duration"
+    assert call.closed.t == pytest.approx(12.0, abs=0.1)
+
+
+def test_a_text_to_one_who_rests_is_spoken() -> None:
+    call = play([], 12.0, mute_after_s=1.0, acts=[say("Still there?", 8.3)])
+    (voice,) = call.of("voice.started")
+    assert voice.t == pytest.approx(8.3, abs=0.2)
+    assert [e.why for e in call.of("voice.stopped")] == ["finished"]
