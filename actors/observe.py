@@ -227,74 +227,119 @@ TENANTS = 50
 """Tenants with a label of their own, per process: each multiplies the series of every metric that has the label."""
 
 
-class _Spread:
-    """A histogram under one label set."""
+class _Cell:
+    """A counter under one label set."""
 
-    __slots__ = ("counts", "labels", "metric", "sum")
+    __slots__ = ("labels", "metric", "sum")
 
     def __init__(self, metric: Metric, labels: Labels) -> None:
-        self.metric, self.labels = metric, labels
+        self.metric, self.labels, self.sum = metric, labels, 0.0
+
+    def add(self, value: float) -> None:
+        self.sum += value
+
+    def take(self) -> list[float]:
+        """Its value; a counter begins anew."""
+        taken, self.sum = self.sum, 0.0
+        return [taken]
+
+
+class _Last(_Cell):
+    """A gauge."""
+
+    __slots__ = ()
+
+    def add(self, value: float) -> None:
+        self.sum = float(value)
+
+    def take(self) -> list[float]:
+        return [self.sum]
+
+
+class _Spread(_Cell):
+    """A histogram."""
+
+    __slots__ = ("counts",)
+
+    def __init__(self, metric: Metric, labels: Labels) -> None:
+        super().__init__(metric, labels)
         self.counts = [0] * (len(metric.buckets) + 1)
-        self.sum = 0.0
 
     def add(self, value: float) -> None:
         self.counts[bisect_left(self.metric.buckets, value)] += 1
         self.sum += value
 
-    def values(self) -> list[float]:
+    def take(self) -> list[float]:
         return [*accumulate(self.counts), self.sum]
+
+
+_CELLS: Mapping[Kind, type[_Cell]] = {"counter": _Cell, "gauge": _Last, "histogram": _Spread}
+
+
+class _Rows:
+    """The rows of the table that ask for one type of record, and their cells under each set of its labels."""
+
+    def __init__(self, metrics: Sequence[Metric]) -> None:
+        self.names = tuple(dict.fromkeys(name for metric in metrics for name in metric.labels))
+        self.tenant = self.names.index("tenant") if "tenant" in self.names else None
+        self.cells: dict[Labels, list[tuple[str | None, _Cell]]] = {}
+        self._metrics = metrics
+        self._cell: dict[tuple[str, Labels], _Cell] = {}
+
+    def at(self, labels: Labels) -> list[tuple[str | None, _Cell]]:
+        """(field of the record, cell) of each metric; kept, since a label set is for ever."""
+        cells = self.cells.get(labels)
+        if cells is None:
+            cells = self.cells[labels] = [(metric.value, self._of(metric, labels)) for metric in self._metrics]
+        return cells
+
+    def _of(self, metric: Metric, labels: Labels) -> _Cell:
+        own = tuple(labels[self.names.index(name)] for name in metric.labels)
+        key = (metric.name, own)
+        if key not in self._cell:
+            self._cell[key] = _CELLS[metric.kind](metric, own)
+        return self._cell[key]
+
+    def spreads(self) -> list[_Cell]:
+        """Those that anything was ever added to."""
+        return [cell for cell in self._cell.values() if isinstance(cell, _Spread) and any(cell.counts)]
 
 
 class Aggregate:
     """The observer of a process: adds up, hands over, forgets."""
 
     def __init__(self, table: Sequence[Metric], *, tenants: int = TENANTS) -> None:
-        self._rows: dict[type[Record], list[Metric]] = {}
-        for row in table:
-            self._rows.setdefault(row.record, []).append(row)
-        self._values: dict[tuple[str, Labels], tuple[Metric, list[float]]] = {}
-        self._spreads: dict[tuple[str, Labels], _Spread] = {}
-        self._moved: dict[_Spread, None] = {}
-        """Spreads that something was added to since the last take."""
+        records = dict.fromkeys(metric.record for metric in table)
+        self._rows = {record: _Rows([metric for metric in table if metric.record is record]) for record in records}
+        self._moved: dict[_Cell, None] = {}
+        """Cells that something was added to since the last take."""
         self._tenants: set[str] = set()
         self._most_tenants = tenants
 
     def observe(self, record: Record) -> None:
-        for metric in self._rows.get(type(record), ()):
-            value = 1.0 if metric.value is None else getattr(record, metric.value)
-            if value is None:
-                continue
-            labels = tuple(self._label(name, getattr(record, name)) for name in metric.labels)
-            key = (metric.name, labels)
-            if metric.kind == "histogram":
-                spread = self._spreads.get(key)
-                if spread is None:
-                    spread = self._spreads[key] = _Spread(metric, labels)
-                spread.add(float(value))
-                self._moved[spread] = None
-                continue
-            _, values = self._values.setdefault(key, (metric, []))
-            if metric.kind == "counter" and values:
-                values[0] += value
-            else:
-                values[:] = [float(value)]
+        rows = self._rows.get(type(record))
+        if rows is None:
+            return
+        labels = tuple([getattr(record, name) for name in rows.names])
+        if rows.tenant is not None and labels[rows.tenant] not in self._tenants:
+            at = rows.tenant
+            labels = (*labels[:at], self._label(labels[at]), *labels[at + 1 :])
+        for field, cell in rows.at(labels):
+            value = 1.0 if field is None else getattr(record, field)
+            if value is not None:
+                cell.add(value)
+                self._moved[cell] = None
 
     def take(self, *, whole: bool = False) -> list[Values]:
         """What is new since the last take; `whole`: with the histograms that nothing was added to."""
-        taken, self._values = self._values, {}
-        spreads, self._moved = list(self._spreads.values() if whole else self._moved), {}
-        return [
-            Values(metric, dict(zip(metric.labels, labels, strict=True)), values)
-            for metric, labels, values in (
-                *((metric, labels, values) for (_, labels), (metric, values) in taken.items()),
-                *((spread.metric, spread.labels, spread.values()) for spread in spreads),
-            )
-        ]
+        moved, self._moved = self._moved, {}
+        if whole:
+            for rows in self._rows.values():
+                moved.update(dict.fromkeys(rows.spreads()))
+        return [Values(c.metric, dict(zip(c.metric.labels, c.labels, strict=True)), c.take()) for c in moved]
 
-    def _label(self, name: str, value: str) -> str:
-        if name != "tenant" or value in self._tenants:
-            return value
+    def _label(self, tenant: str) -> str:
         if len(self._tenants) < self._most_tenants:
-            self._tenants.add(value)
-            return value
+            self._tenants.add(tenant)
+            return tenant
         return "other"
