@@ -14,8 +14,6 @@ import math
 from array import array
 from typing import Any
 
-import numpy as np
-
 from actors.column import Column
 
 __all__ = ["Alarm", "Alarms"]
@@ -68,5 +66,5 @@ class Alarms:
 
     def due(self, now_s: float, part: int = 0, parts: int = 1) -> list[int]:
         """Places whose time has come, of those that are `part` modulo `parts`."""
-        found: list[int] = (np.flatnonzero(self._column.of[part::parts] <= now_s) * parts + part).tolist()
-        return found
+        (found,) = (self._column.of[part::parts] <= now_s).nonzero()
+        return [place * parts + part for place in found.tolist()]

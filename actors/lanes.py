@@ -157,7 +157,7 @@ class Lanes:
 
     def mute(self, now_s: float) -> list[Lane]:
         """Lanes whose callers have sent nothing for so long that silence has to fill in."""
-        found = np.flatnonzero(self.last_s.of[: self._used] <= now_s - CONCEAL_AFTER_S + 1e-6)
+        (found,) = (self.last_s.of[: self._used] <= now_s - CONCEAL_AFTER_S + 1e-6).nonzero()
         return [lane for row in found.tolist() if (lane := self.lanes[row]) is not None]
 
     # --------------------------------------------------------------------------------------------------- a batch
@@ -172,11 +172,15 @@ class Lanes:
         streams, seqs, poss = matrix[0], matrix[2].astype(np.int64), matrix[3].astype(np.int64)
         row = rows[np.minimum(streams, len(rows) - 1)]
         fits = (matrix[4] == _BYTES) & (streams < len(rows))
-        if not fits.any():
+        fit = np.count_nonzero(fits)
+        if not fit:
             return np.arange(len(streams))
         frames = _frames(batch, matrix[4])
-        left = np.flatnonzero(fits) if not fits.all() else np.arange(len(streams))
-        others = np.flatnonzero(~fits)
+        left = np.arange(len(streams))
+        if fit == len(streams) and self._in_step(row, left, poss):  # nearly always
+            self._pass(link, row, streams, seqs, frames, now_s)
+            return None
+        left, others = left[fits], left[~fits]
         while len(left):
             r = row[left]
             good = (self.next.of[r] == poss[left]) & (self.end.of[r] + _SAMPLES <= self.stop.of[r])
@@ -186,7 +190,7 @@ class Lanes:
             r = r[good]
             self.mark.of[r] = taken  # the same frame twice: one of them
             once = self.mark.of[r] == taken
-            if not once.all():
+            if not _all(once):
                 taken, r = taken[once], r[once]
             self._pass(link, r, streams[taken], seqs[taken], frames if len(taken) == len(frames) else frames[taken],
                        now_s)  # fmt: skip
@@ -199,6 +203,13 @@ class Lanes:
         if len(others):
             left = np.sort(np.concatenate((left, others)))
         return left if len(left) else None
+
+    def _in_step(self, r: Array, numbers: Array, poss: Array) -> bool:
+        """Every one of these rows, none of which is there twice, may take its frame."""
+        if not _all((self.next.of[r] == poss) & (self.end.of[r] + _SAMPLES <= self.stop.of[r])):
+            return False
+        self.mark.of[r] = numbers
+        return _all(self.mark.of[r] == numbers)
 
     def _pass(
         self,
@@ -223,12 +234,12 @@ class Lanes:
         if self.vads_used:
             self._give(self.vads, r, at, end, pcm)
         owed = seqs - self.credited.of[r] >= CREDIT_FRAMES
-        if owed.any():
+        if np.count_nonzero(owed):
             self.credited.of[r[owed]] = seqs[owed] + 1
-            link.send_credits(streams[owed].tolist(), (seqs[owed] + 1).tolist())
+            link.owe_credits(streams[owed].tolist(), (seqs[owed] + 1).tolist())
         detector = self.detector.of[r]
         first = int(detector[0])
-        if (detector == first).all():
+        if _all(detector == first):
             if first >= 0:
                 self._judge(first, r, end, pcm)
             return
@@ -244,7 +255,7 @@ class Lanes:
         columns[2], columns[3], columns[4] = (end + to.off.of[r]) & 0xFFFFFFFF, at, _BYTES
         link = to.link.of[r]
         first = int(link[0])
-        if (link == first).all():
+        if _all(link == first):
             self._send(first, columns, pcm)
             return
         for one in np.unique(link[link >= 0]).tolist():
@@ -279,10 +290,10 @@ class Lanes:
         starts = ~speaking & verdicts & (np.bitwise_count(bits) >= self.need.of[r])
         stops = speaking & ~verdicts & (end - self.voiced.of[r] >= self.quiet.of[r])
         spoken = speaking & verdicts
-        if spoken.any():
+        if np.count_nonzero(spoken):
             self.voiced.of[r[spoken]] = end[spoken]
         news = starts | stops | (verdicts & (end >= self.wants.of[r]))
-        for i in np.flatnonzero(news).tolist():
+        for i in news.nonzero()[0].tolist():
             lane = self.lanes[r[i]]
             if lane is None:
                 continue
@@ -316,7 +327,7 @@ class Lanes:
         while len(todo):
             r = rows.of(numbers[todo])  # each time: what a session heard may have taken it off the table
             here = r > 0
-            if not here.all():
+            if not _all(here):
                 left.append(todo[~here])
                 todo, r = todo[here], r[here]
             self.mark.of[r[::-1]] = todo[::-1]
@@ -330,10 +341,15 @@ class Lanes:
         return left[0] if len(left) == 1 else np.sort(np.concatenate(left))
 
 
+def _all(these: Array) -> bool:
+    """As `these.all()`, in a fifth of its time: a batch asks eight times."""
+    return bool(np.count_nonzero(these) == len(these))
+
+
 def _frames(batch: AudioBatch, lens: Array) -> Array:
     """(frames, bytes of a frame); rows of another length hold no meaning."""
     payload = np.frombuffer(batch.payload, dtype=np.uint8)
-    if len(payload) == len(lens) * _BYTES and (lens == _BYTES).all():
+    if len(payload) == len(lens) * _BYTES and _all(lens == _BYTES):
         return payload.reshape(-1, _BYTES)
     offsets = np.concatenate(([0], np.cumsum(lens[:-1], dtype=np.int64)))
     index = np.minimum(offsets[:, None] + np.arange(_BYTES), max(0, len(payload) - 1))

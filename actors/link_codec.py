@@ -111,7 +111,7 @@ class AudioBatch:
         """The PCM of each row, bytes of their own."""
         lens = self._numbers[4 * self._count :]
         first = lens[0] if self._count else 0
-        if first and self._count >= _MANY and (np.frombuffer(lens, np.uint32) == first).all():  # nearly always
+        if first and self._count >= _MANY and np.count_nonzero(np.frombuffer(lens, np.uint32) == first) == self._count:
             return np.frombuffer(self.payload, f"V{first}").tolist()  # type: ignore[no-any-return]
         payload, offsets = bytes(self.payload), self.offsets
         return [payload[a:b] for a, b in pairwise(offsets)]
