@@ -45,6 +45,9 @@ FLUSH_BYTES = 128 * 1024
 """A batch is written before the turn ends when it grows so long."""
 CLOSE_S = 1.0
 """How long `close` waits for what was sent last to leave."""
+CREDIT_WAIT_S = 0.05
+"""What credit of a stream that has plenty may wait for company: a write and a read of its own cost as much as ten
+frames."""
 MISSED_BEATS = BEATS
 
 
@@ -123,7 +126,7 @@ class Link(asyncio.Protocol):
             audio_bytes_max=limits.backlog_audio_bytes, control_bytes_max=limits.backlog_control_bytes
         )
         self._encode = msgspec.msgpack.Encoder().encode
-        self._paused = self._flush_due = False
+        self._paused = self._flush_due = self._owes = False
         self._flush_bytes = FLUSH_BYTES
         self._peer_max_bytes = MAX_HANDSHAKE_BYTES
         self.ready: asyncio.Future[None] = self._loop.create_future()
@@ -191,14 +194,16 @@ class Link(asyncio.Protocol):
         (self._backlog if self._paused else self._batch).credit(stream, seq)
         self._flush_soon()
 
-    def send_credits(self, streams: Sequence[int], seqs: Sequence[int]) -> None:
-        """As `send_credit`, for many streams."""
+    def owe_credits(self, streams: Sequence[int], seqs: Sequence[int]) -> None:
+        """As `send_credit`, of streams that have plenty: leaves with whatever leaves next, or `CREDIT_WAIT_S` later."""
         if self._paused:
             for stream, seq in zip(streams, seqs, strict=True):
                 self._backlog.credit(stream, seq)
-        else:
+        elif not self.closed:
             self._batch.credits(streams, seqs)
-        self._flush_soon()
+            if not self._owes and not self._flush_due:
+                self._owes = True
+                self._loop.call_later(CREDIT_WAIT_S, self._pay)
 
     def send(self, stream: int, body: msgspec.Struct) -> None:
         """An event or operation. Raises LinkProtocolError if it is longer than the peer takes."""
@@ -362,6 +367,11 @@ class Link(asyncio.Protocol):
         elif not self._flush_due:
             self._flush_due = True
             self._loop.call_soon(self._flush)
+
+    def _pay(self) -> None:
+        self._owes = False
+        if not self._paused:
+            self._flush()
 
     def _flush(self) -> None:
         self._flush_due = False

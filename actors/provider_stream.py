@@ -89,7 +89,10 @@ class HostedStream:
     def accept(self, seq: int) -> None:
         """Everything up to the frame of this number has left the queue here: its credit goes back."""
         self.accepted = seq
-        self.link.send_credit(self.number, seq)
+        if self.ack_samples:
+            self.link.owe_credits((self.number,), (seq,))
+        else:
+            self.link.send_credit(self.number, seq)
 
     def op(self, op: wire.StageOp) -> None:
         """An operation. Raises LawError for one that the stage has not, and whatever the provider raises."""

@@ -63,7 +63,7 @@ class CallerLink:
     def send_credit(self, stream: int, seq: int) -> None:
         self.credit[stream] = seq
 
-    def send_credits(self, streams: list[int], seqs: list[int]) -> None:
+    def owe_credits(self, streams: list[int], seqs: list[int]) -> None:
         self.credit.update(zip(streams, seqs, strict=True))
 
 

@@ -96,6 +96,29 @@ def run(scenario):
     asyncio.run(bounded())
 
 
+def test_credit_that_is_owed_leaves_with_the_next_write_or_a_moment_later():
+    async def scenario():
+        async with Pair() as pair:
+            link = await pair.dial()
+            there = pair.ears[0]
+            before = link.statistics().sent_writes
+            link.owe_credits((7, 8), (41, 51))
+            link.owe_credits((7,), (42,))
+            await there.until(lambda: len(there.credit) == 2)
+            assert there.credit == [(7, 42), (8, 51)]
+            link.owe_credits((7,), (43,))
+            link.send(7, wire.SttPause())
+            await there.until(lambda: len(there.credit) == 3)
+            assert there.order[-2:] == [("control", 7), ("credit", 7)]
+            link._pay()  # its moment comes, and nothing is owed
+            assert link.statistics().sent_writes == before + 2
+            await link.close()
+            link.owe_credits((7,), (44,))  # nobody is there: nothing is kept
+            assert not link._batch
+
+    run(scenario)
+
+
 def test_frames_events_verdicts_and_credit_arrive_in_their_order_both_ways():
     async def scenario():
         async with Pair() as pair:
