@@ -2,16 +2,17 @@
 
     observer.observe(TurnDone(route=..., endpointing_s=0.52, ...))
 
-`Aggregate` is the observer of a process: it adds records up under bounded label sets until somebody (cluster/metrics)
-takes them away. Without it nothing is kept: `ignore` is an observer too.
+`Aggregate` is the observer of a process: it adds records up under bounded label sets for somebody (cluster/metrics) who
+asks now and then. Without it nothing is kept: `ignore` is an observer too.
 
     counter    sum of a field, or the number of records         since the last `take`
     gauge      the last value
     histogram  how many values lay at or below each bound, all of them, and their sum: since the process began
 
 Units    `_s` seconds, `_ms` milliseconds, as in the field's name; None where it does not apply.
-Labels   come from the records' own fields; a tenant beyond the first `TENANTS` is `other`, since a label set is for
-         ever in the exporter. No session id, call id or actor id is a label.
+Labels   come from the records' own fields; a tenant beyond the first `TENANTS` is `other`, and so is a region beyond
+         the first `REGIONS`, since callers name both and a label set is for ever. No session id, call id or actor id
+         is a label.
 """
 
 from __future__ import annotations
@@ -225,10 +226,12 @@ class Values:
 
 TENANTS = 50
 """Tenants with a label of their own, per process: each multiplies the series of every metric that has the label."""
+REGIONS = 50
+"""The same of regions, which an open may make up."""
 
 
 class _Cell:
-    """A counter under one label set."""
+    """A metric under one label set."""
 
     __slots__ = ("labels", "metric", "sum")
 
@@ -239,7 +242,16 @@ class _Cell:
         self.sum += value
 
     def take(self) -> list[float]:
-        """Its value; a counter begins anew."""
+        """`Values.values`."""
+        raise NotImplementedError
+
+
+class _Sum(_Cell):
+    """A counter."""
+
+    __slots__ = ()
+
+    def take(self) -> list[float]:
         taken, self.sum = self.sum, 0.0
         return [taken]
 
@@ -273,7 +285,7 @@ class _Spread(_Cell):
         return [*accumulate(self.counts), self.sum]
 
 
-_CELLS: Mapping[Kind, type[_Cell]] = {"counter": _Cell, "gauge": _Last, "histogram": _Spread}
+_CELLS: Mapping[Kind, type[_Cell]] = {"counter": _Sum, "gauge": _Last, "histogram": _Spread}
 
 
 class _Rows:
@@ -281,7 +293,8 @@ class _Rows:
 
     def __init__(self, metrics: Sequence[Metric]) -> None:
         self.names = tuple(dict.fromkeys(name for metric in metrics for name in metric.labels))
-        self.tenant = self.names.index("tenant") if "tenant" in self.names else None
+        self.free = tuple((self.names.index(name), name) for name in ("tenant", "region") if name in self.names)
+        """Labels that callers name."""
         self.cells: dict[Labels, list[tuple[str | None, _Cell]]] = {}
         self._metrics = metrics
         self._cell: dict[tuple[str, Labels], _Cell] = {}
@@ -306,40 +319,40 @@ class _Rows:
 
 
 class Aggregate:
-    """The observer of a process: adds up, hands over, forgets."""
+    """The observer of a process. Counters begin anew when they are taken; the cells themselves are for ever."""
 
-    def __init__(self, table: Sequence[Metric], *, tenants: int = TENANTS) -> None:
+    def __init__(self, table: Sequence[Metric], *, tenants: int = TENANTS, regions: int = REGIONS) -> None:
         records = dict.fromkeys(metric.record for metric in table)
         self._rows = {record: _Rows([metric for metric in table if metric.record is record]) for record in records}
         self._moved: dict[_Cell, None] = {}
-        """Cells that something was added to since the last take."""
-        self._tenants: set[str] = set()
-        self._most_tenants = tenants
+        """Cells that something was added to since the last take, in order."""
+        self._known: dict[str, set[str]] = {"tenant": set(), "region": set()}
+        self._most = {"tenant": tenants, "region": regions}
 
     def observe(self, record: Record) -> None:
         rows = self._rows.get(type(record))
         if rows is None:
             return
-        labels = tuple([getattr(record, name) for name in rows.names])
-        if rows.tenant is not None and labels[rows.tenant] not in self._tenants:
-            at = rows.tenant
-            labels = (*labels[:at], self._label(labels[at]), *labels[at + 1 :])
-        for field, cell in rows.at(labels):
+        labels = [getattr(record, name) for name in rows.names]
+        for at, name in rows.free:
+            if labels[at] not in self._known[name]:
+                labels[at] = self._label(name, labels[at])
+        for field, cell in rows.at(tuple(labels)):
             value = 1.0 if field is None else getattr(record, field)
             if value is not None:
                 cell.add(value)
                 self._moved[cell] = None
 
-    def take(self, *, whole: bool = False) -> list[Values]:
-        """What is new since the last take; `whole`: with the histograms that nothing was added to."""
+    def take(self) -> list[Values]:
+        """What is new since the last take, and every histogram that there is: an exporter forgets one that is not
+        told."""
         moved, self._moved = self._moved, {}
-        if whole:
-            for rows in self._rows.values():
-                moved.update(dict.fromkeys(rows.spreads()))
+        for rows in self._rows.values():
+            moved.update(dict.fromkeys(rows.spreads()))
         return [Values(c.metric, dict(zip(c.metric.labels, c.labels, strict=True)), c.take()) for c in moved]
 
-    def _label(self, tenant: str) -> str:
-        if len(self._tenants) < self._most_tenants:
-            self._tenants.add(tenant)
-            return tenant
+    def _label(self, name: str, value: str) -> str:
+        if len(self._known[name]) < self._most[name]:
+            self._known[name].add(value)
+            return value
         return "other"

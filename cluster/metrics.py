@@ -14,8 +14,10 @@ each: at a thousand calls that took 150 ms of a core every 10 s, and made the su
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from math import ceil
 from typing import Any
 
@@ -33,17 +35,16 @@ from actors.observe import (
     SessionStarted,
     ToolDone,
     TurnDone,
+    Values,
 )
 
 __all__ = ["FLUSH_S", "TABLE", "Flush", "as_markdown"]
 
-FLUSH_S = 5.0
-"""Ray exports every 10 s; half of it, so that each export has news."""
+FLUSH_S = min(5.0, max(0.5, int(os.environ.get("RAY_metrics_report_interval_ms", "10000")) / 2000))  # noqa: SIM112 - Ray's own name
+"""Half of the time between two exports of Ray's, so that each has news: it forgets a gauge that two did not have."""
 _SLICE_S = 0.02
 _SLICE_MIN = 16
 """0.2 ms at Ray's 11 us for a sample: less than a batch of frames takes."""
-_WHOLE_EVERY = 2
-"""Flushes. Ray forgets a gauge that was not told for two of its exports."""
 
 log = get_logger("metrics")
 
@@ -154,9 +155,7 @@ class Flush:
         self.aggregate = Aggregate(TABLE)
         self._later = later
         self._bound: dict[str, Any] = {}
-        self._due: deque[tuple[Metric, str, dict[str, str], float]] = deque()
-        """With what comes behind the metric's name."""
-        self._flushes = 0
+        self._due: deque[Values] = deque()
         self._slice = _SLICE_MIN
         self._under_way = False
         self.refused = 0
@@ -164,31 +163,32 @@ class Flush:
 
     def flush(self) -> None:
         """Begin to hand over what came together. Ray's metric objects are made when first needed."""
-        self._flushes += 1
-        for values in self.aggregate.take(whole=self._flushes % _WHOLE_EVERY == 0):
-            metric, tags = values.metric, dict(values.labels)
-            if metric.kind == "histogram":
-                self._due.extend(_series(metric, tags, values.values))
-            else:
-                self._due.append((metric, "", tags, values.values[0]))
-        self._slice = max(_SLICE_MIN, ceil(len(self._due) * _SLICE_S / (FLUSH_S / 2)))
+        self._due.extend(self.aggregate.take())
+        series = sum(len(values.values) for values in self._due)
+        self._slice = max(_SLICE_MIN, ceil(series * _SLICE_S / (FLUSH_S / 2)))
         if not self._under_way:
             self._hand_over()
 
     def drain(self) -> None:
         """All of it at once: the process ends."""
         self.flush()
-        self._slice = max(1, len(self._due))
+        self._slice = sys.maxsize
         self._hand_over()
 
     def _hand_over(self) -> None:
-        for _ in range(min(self._slice, len(self._due))):
-            metric, suffix, tags, value = self._due.popleft()
-            try:
-                self._export(metric, suffix, tags, value)
-            except Exception as error:  # Ray's: one sample that it does not take holds up no other
-                self.refused += 1
-                log.warning("metric.refused", metric=metric.name, error=type(error).__name__, detail=str(error)[:200])
+        handed = 0
+        while self._due and handed < self._slice:
+            values = self._due.popleft()
+            handed += len(values.values)
+            for suffix, tags, value in _series(values):  # a histogram whole: its counts belong together
+                try:
+                    self._export(values.metric, suffix, tags, value)
+                except Exception as error:  # Ray's: one that it does not take holds up no other
+                    self.refused += 1
+                    log.warning(
+                        "metric.refused", metric=values.metric.name, error=type(error).__name__,
+                        detail=str(error)[:200],
+                    )  # fmt: skip
         self._under_way = bool(self._due)
         if self._under_way:
             later = self._later or asyncio.get_running_loop().call_later
@@ -205,15 +205,17 @@ class Flush:
             bound.inc(value, tags=tags)
 
 
-def _series(
-    metric: Metric, tags: dict[str, str], values: Sequence[float]
-) -> Iterator[tuple[Metric, str, dict[str, str], float]]:
-    """A histogram as Prometheus has it."""
-    *counts, total = values
+def _series(values: Values) -> Iterator[tuple[str, dict[str, str], float]]:
+    """(what comes behind the metric's name, labels, value): of a histogram as many as Prometheus has of one."""
+    metric, tags = values.metric, dict(values.labels)
+    if metric.kind != "histogram":
+        yield "", tags, values.values[0]
+        return
+    *counts, total = values.values
     for bound, count in zip((*map(str, metric.buckets), "+Inf"), counts, strict=True):
-        yield metric, "_bucket", {**tags, "le": bound}, count
-    yield metric, "_count", tags, counts[-1]
-    yield metric, "_sum", tags, total
+        yield "_bucket", {**tags, "le": bound}, count
+    yield "_count", tags, counts[-1]
+    yield "_sum", tags, total
 
 
 def _bind(metric: Metric, suffix: str) -> Any:
@@ -244,7 +246,7 @@ label `WorkerId`, so sum over processes: `sum without (WorkerId) (rate(ray_patch
 `_bucket` (by `le`), `_count` and `_sum`, counted since its process began, as `histogram_quantile` takes them:
 `histogram_quantile(0.99, sum by (le) (rate(ray_patchbay_turn_latency_s_bucket[5m])))`. To Ray they are gauges.
 
-A tenant beyond the first fifty that a process sees is labelled `other`, since an exporter never forgets a label. No
+A tenant beyond the first fifty that a process sees is labelled `other`, and so is a region, since callers name both. No
 session, call or actor id is a label. `stt`, `agent` and `tts` name the provider that really served the turn.
 """
 
