@@ -26,12 +26,12 @@ class AudioFeed:
     """One stage's cursor in the caller's audio."""
 
     __slots__ = (
-        "_frame", "_lag_max", "_pos", "_rate_hz", "_resampler", "_rest", "_ring", "dropped", "held", "sent", "slot",
-        "window",
+        "_frame", "_lag_max", "_pos", "_rate_hz", "_resampler", "_rest", "_ring", "_stream_hz", "dropped", "held",
+        "sent", "slot", "window",
     )  # fmt: skip
 
     def __init__(self, slot: StageSlot, ring: ReplayRing, ear_hz: int) -> None:
-        self.slot, self._ring, self._rate_hz = slot, ring, ear_hz
+        self.slot, self._ring, self._rate_hz, self._stream_hz = slot, ring, ear_hz, ear_hz
         self._frame = ear_hz * FRAME_MS // 1000
         self._lag_max = int(LAG_MAX_S * ear_hz)
         self.sent = self.dropped = 0
@@ -46,6 +46,7 @@ class AudioFeed:
         """A new stream begins at ear position `at`; returns that position in the stream's own samples."""
         self.sent, self.held = at, False
         self.window = int(WINDOW_S * stream_hz)
+        self._stream_hz = stream_hz
         self._resampler = None if stream_hz == self._rate_hz else Resampler(self._rate_hz, stream_hz)
         self._pos, self._rest = at * stream_hz // self._rate_hz, b""
         return self._pos
@@ -117,9 +118,9 @@ class AudioFeed:
     def pass_over(self, to: int) -> None:
         """What lies before `to` is silence that nobody needs to hear: not given, not dropped."""
         self.sent, self._rest = to, b""
-        self._pos = self.to_stream(to)
+        self._pos = to * self._stream_hz // self._rate_hz
 
     def _skip(self, to: int) -> None:
         self.dropped += to - self.sent
         self.sent = to
-        self._pos = self.to_stream(to)
+        self._pos = to * self._stream_hz // self._rate_hz

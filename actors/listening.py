@@ -89,8 +89,11 @@ class Listening:
 
     @property
     def is_resting(self) -> bool:
-        """A mute caller in whom nothing is under way: its silence need not be heard by anybody."""
-        return self.lull is not None and self.lull.resting and self.ear.concealing and self.is_idle
+        """A mute caller in whom nothing is under way, all of whose audio was judged: its silence need not be heard."""
+        if self.lull is None or not self.lull.resting or not self.ear.concealing or not self.is_idle:
+            return False
+        vad = self.vad
+        return vad is None or (not vad.lag and self.vad_pos >= vad.sent and not self.gate.speaking)
 
     def rest_over(self) -> None:
         """What the ear filled in while the session rests: the clock goes on, nobody is given it."""

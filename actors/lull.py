@@ -3,9 +3,10 @@
     caller's frames ──► Listening ──► speech to text           resting: silence is passed over, `pause` was said
                                                                a frame of the caller's: `resume`, then the frame
 
-The media clock and the VAD go on with silence; only the vendor is spared it: it bills by the minute, or closes a socket
-that gets nothing and was not told why. A stream is told `pause` once nobody owes anything to anybody: no open turn, no
-final asked for, all audio given.
+The media clock goes on; nobody is given the silence (`Listening.rest_over`): a vendor bills it by the minute, or closes
+a socket that gets nothing and was not told why, and a thousand silent callers would cost their host as much as a
+thousand that speak. A stream is told `pause` once nobody owes anything to anybody: no open turn, no final asked for,
+all audio given.
 
 Units    loop time; positions in samples of the ear.
 Used by  listening.py (frames), session.py (time).

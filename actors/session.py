@@ -58,14 +58,14 @@ _MODEL_END_S = 1.5  # silence a speech-to-speech model is given after the input 
 _MODEL_END_MAX_S = 10.0
 _KEEP_QUIET_S = 5.0
 """Audio kept for replay while nobody speaks: many vendors give no final for silence, so it would fill the ring."""
-_LET_GO_S = 1.5
+_LET_GO_S = 1.4
 """Audio that nobody wants any more is let go of so often, and a session looked at: before the 2 s of credit that an ear
 has are used up, less the 400 ms that it accepts together. Else a quiet session would leave the table each time."""
 _CONCEAL_STEP_S = (
     0.1  # silence of a mute caller in whom nothing is under way: five frames at once cost little more than one
 )
 _REST_STEP_S = 0.5
-"""The media clock of one whose ear rests; before anything of the caller's it is brought up to date."""
+"""The media clock of one whose ear rests; before anything of the caller's or of a stage's it is brought up to date."""
 _LOOK_S = 0.05  # half of the shortest deadline, that of a turn detector
 _UNKNOWN_S = -1.0
 """Of when something is due: a deadline may have been set since it was looked for."""
@@ -372,6 +372,7 @@ class VoiceSession:
 
     def attach(self) -> None:
         """The caller is here again."""
+        self._rest_on(self._clock())
         self.attached = True
         self._close_due_s = None
         self._speak.attach()
@@ -382,6 +383,7 @@ class VoiceSession:
         if self.closed or self._ending:
             return
         self._leave_lane()
+        self._rest_on(self._clock())
         self._ending = True  # what is told on the way may not end it again
         self.law.closing()
         if self._speak.current is not None and self.law.current is not None:
@@ -558,7 +560,10 @@ class VoiceSession:
             if due_s is not None:
                 wake_s = min(wake_s, due_s)
         if self._may_conceal and self.lane is None:  # else the host sees who falls mute
-            step_s = _REST_STEP_S if self._rests else _CONCEAL_STEP_S if self._listen.is_idle else 0.0
+            if self._rests:
+                step_s = min(_REST_STEP_S, max(0.0, (self.due_pos - self.ear.pos) / self.ear.rate_hz))
+            else:
+                step_s = _CONCEAL_STEP_S if self._listen.is_idle else 0.0
             wake_s = min(wake_s, now_s + step_s if self.ear.concealing else self.ear.last_s + CONCEAL_AFTER_S)
         self.wake_s = wake_s
 
@@ -747,6 +752,7 @@ class VoiceSession:
         if self.closed:
             return
         self._sync()
+        self._rest_on(self._clock())
         if self._obeying:  # a provider in this process answers at once: its answer waits until the orders are done
             self._later.append((slot, slot.epoch, event))
             return

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from actors import events as ev
-from router.settings import SessionSettings
+from router.settings import SessionSettings, Silence
 from tests.call.scenario import LOUD, Candidate, FakeStt, Played, models, op, play, providers, say
 
 
@@ -136,9 +136,36 @@ def test_nobody_is_given_the_silence_of_one_who_rests_and_its_clock_goes_on() ->
 
 
 def test_a_caller_who_rests_is_hung_up_on_when_its_time_is_over() -> None:
-    call = play([], 30.0, mute_after_s=1.0, settings=SessionSettings(max_duration_s=12.0))
+    call = play([], 30.0, mute_after_s=1.0, settings=SessionSettings(max_duration_s=12.37))
     assert call.closed.reason == "max_duration"
-    assert call.closed.t == pytest.approx(12.0, abs=0.1)
+    assert call.closed.t == pytest.approx(12.37, abs=0.06)
+
+
+def test_a_caller_who_rests_is_asked_whether_it_is_there() -> None:
+    settings = SessionSettings(silence=Silence(after_s=7.37, prompts=("Are you there?",)))
+    call = play([], 30.0, mute_after_s=1.0, settings=settings)
+    (voice,) = call.of("voice.started")
+    assert voice.t == pytest.approx(7.37, abs=0.08)
+    assert call.closed.reason == "silence"
+
+
+def test_what_a_detector_has_not_judged_is_no_silence_though_its_caller_is_gone() -> None:
+    """The ear rests as soon as the connection is lost; the word before it was not yet looked at."""
+
+    def behind(held: bool) -> Any:
+        def act(call: Any, _: Any) -> None:
+            call.session.listening.vad.held = held
+            call.session.listening.pump()
+
+        return act
+
+    gone = (3.0, lambda call, _: call.session.detach())
+    call = play(
+        [(2.6, 3.0)], 12.0, mute_after_s=3.0, acts=[(2.5, behind(True)), gone, (4.0, behind(False))],
+        settings=SessionSettings(resume_s=8.0),
+    )  # fmt: skip
+    assert len(call.of("speech.started")) == 1
+    assert [turn.text for turn in call.of("turn.ended")] == ["hello world"]
 
 
 def test_a_text_to_one_who_rests_is_spoken() -> None:
