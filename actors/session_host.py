@@ -5,9 +5,8 @@
     ...                    # callers dial info.address and attach with a grant; the router dials with the cluster key
     await host.stop()
 
-A session is a passive object: a batch of frames is decoded and handed out in a plain loop, and a tick (every 20 ms; of
-many sessions a quarter every 5) looks at those alone that have something due. What a session raises ends that session
-alone.
+A session is a passive object: a batch of frames is decoded and handed out in a plain loop, and one timer (`ticks.py`)
+looks at those alone that have something due. What a session raises ends that session alone.
 
 Bounds   `max_sessions`; a grant is good once (and again for its own session's caller).
 """
@@ -31,9 +30,7 @@ from actors import observe, wire
 from actors.alarms import Alarms
 from actors.arrivals import Arrivals
 from actors.caller_end import CallerEnd
-from actors.formats import FRAME_MS
 from actors.grant import GRANT_TTL_S, LEEWAY_S, verify
-from actors.lag import LagMonitor
 from actors.lanes import Lanes
 from actors.link import LinkServer, serve
 from actors.link_end import Handler, Link
@@ -43,16 +40,13 @@ from actors.providers.interface import Capabilities, StreamSpec
 from actors.providers.registry import find
 from actors.session_seat import Seat
 from actors.task_home import TaskHome
+from actors.ticks import Ticks
 from actors.worker import RouterDoor
 from router.errors import AudioError, ConfigError, LinkAuthError, LinkProtocolError
 from router.plan import Candidate
 
 __all__ = ["SessionHost", "SessionHostStatistics"]
 
-_TICK_S = FRAME_MS / 1000
-_PARTS, _PARTED = 4, 128
-"""From so many sessions on a tick is taken in so many parts: one that looks at a thousand holds the loop for ms."""
-_STALL_FADES = 0.9  # a tick: what waited in the sockets meanwhile is read in a fraction of the time that it waited
 _STOP_S = 3.0
 _SPENT_MAX = 20_000
 _RECORDS_MAX = 1_000
@@ -107,13 +101,13 @@ class SessionHost:
         self.tasks = TaskHome(name)
         self.lanes: Lanes
         self.alarms: Alarms
+        self.ticks: Ticks
         self.links: ProviderLinks
         self.clock: Callable[[], float]
         self.attached = self.denied = self.failed_sessions = self.frames = self.stale_frames = 0
         self.records_dropped = self.unread_frames = 0
         """The latter of links that have ended."""
         self._seats: dict[str, Seat] = {}
-        self._by_alarm: dict[int, Seat] = {}
         self._by_token: dict[bytes, Seat] = {}
         self._ends: dict[Link, CallerEnd] = {}
         self._arrivals = Arrivals(self._seat_one)
@@ -121,12 +115,6 @@ class SessionHost:
         self._inline: dict[str, Any] = {}
         self._local_streams = 0
         self._server: LinkServer | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        self._lag = LagMonitor(_TICK_S)
-        self._stirred: list[Seat] = []
-        self._part, self._parts = 0, 1
-        self._stalled_s = 0.0
-        """How long this process has lately been kept from reading: nobody is mute who was not listened to."""
         self._records: asyncio.Queue[bytes] = asyncio.Queue(_RECORDS_MAX)
         self._key = b""
         self._door: RouterDoor
@@ -160,8 +148,8 @@ class SessionHost:
             capacity=max_sessions, started_unix_s=_unix_s(),
         )  # fmt: skip
         self._door = RouterDoor(report=self._report, live=lambda: len(self._seats), on_op=self._router_op, leave=leave)
-        self._tick_at_s = loop.time()
-        self._tick()
+        self.ticks = Ticks(self.alarms, self.lanes, self.guard, self._door.tick)
+        self.ticks.start()
         return self._info
 
     async def describe(self) -> wire.WorkerInfo:
@@ -172,7 +160,7 @@ class SessionHost:
             sessions=len(self._seats), attached=self.attached, denied=self.denied,
             failed_sessions=self.failed_sessions, frames=self.frames, stale_frames=self.stale_frames,
             records_dropped=self.records_dropped, unread_frames=self._unread(),
-            tasks=len(asyncio.all_tasks()), lag_p99_ms=self._lag.p99_ms(),
+            tasks=len(asyncio.all_tasks()), lag_p99_ms=self.ticks.lag_p99_ms(),
             provider_links=self.links.statistics().links,
             concealed_ms=sum(seat.session.ear.concealed_ms for seat in self._seats.values()),
         )  # fmt: skip
@@ -182,8 +170,8 @@ class SessionHost:
 
     async def stop(self) -> None:
         """End every session as drained, then the links; bounded. Idempotent."""
-        if self._timer is not None:
-            self._timer.cancel()
+        if self._server is not None:  # it was started
+            self.ticks.stop()
         for seat in list(self._seats.values()):
             seat.session.close("drained")
         if self._server is not None:
@@ -192,45 +180,6 @@ class SessionHost:
         if not self._records.full():
             self._records.put_nowait(b"")
         await self.tasks.close(timeout_s=_STOP_S)
-
-    def _tick(self) -> None:
-        """Every `_TICK_S` for each session; of many, a part at a time, so that no batch of audio waits for all."""
-        loop = asyncio.get_running_loop()
-        now_s = loop.time()
-        parts = _PARTS if len(self._seats) >= _PARTED else 1
-        self._part = (self._part + 1) % parts if parts == self._parts else 0
-        self._parts = parts
-        self._stalled_s = max(now_s - self._tick_at_s, self._stalled_s)
-        if self._part == 0:
-            self._tick_all(now_s)
-        for place in self.alarms.due(now_s + 1e-6, self._part, parts):
-            seat = self._by_alarm.get(place)
-            if seat is not None:
-                seat.session.patience_s = self._stalled_s
-                self.guard(seat, seat.session.tick)
-        # from the grid, not from now: a late tick is not added to the next
-        self._tick_at_s = max(self._tick_at_s + _TICK_S / parts, now_s)
-        self._timer = loop.call_at(self._tick_at_s, self._tick)
-
-    def _tick_all(self, now_s: float) -> None:
-        """What is looked at once in `_TICK_S`: the host itself, and who has fallen mute."""
-        self._lag.tick(now_s)
-        self._stalled_s = max(now_s - self._tick_at_s, self._stalled_s * _STALL_FADES)
-        self._door.tick(now_s)
-        for lane in self.lanes.mute(now_s - self._stalled_s):
-            lane.seat.session.patience_s = self._stalled_s
-            self.guard(lane.seat, lane.seat.session.tick)
-
-    def stir(self, seat: Seat) -> None:
-        """A stage of this session has said something: it steps when this turn of the loop has been heard."""
-        self._stirred.append(seat)
-        if len(self._stirred) == 1:
-            asyncio.get_running_loop().call_soon(self._step_owed)
-
-    def _step_owed(self) -> None:
-        stirred, self._stirred = self._stirred, []
-        for seat in stirred:
-            self.guard(seat, seat.session.step_owed)
 
     def guard(self, seat: Seat, work: Callable[..., None], *args: Any) -> None:
         """An exception ends this session alone."""
@@ -293,7 +242,8 @@ class SessionHost:
         if again:
             self.guard(seat, seat.session.attach)
             return
-        self._seats[seat.grant.session_id] = self._by_alarm[seat.alarm.place] = seat
+        self._seats[seat.grant.session_id] = seat
+        self.ticks.add(seat)
         self._by_token[hashlib.sha256(seat.token).digest()] = seat
         self.attached += 1
         self.session_changed(seat, "attached")
@@ -375,7 +325,7 @@ class SessionHost:
             for stream, other in list(end.seats.items()):
                 if other is seat:
                     self.leave_stream(link, stream)
-        self._by_alarm.pop(seat.alarm.place, None)
+        self.ticks.remove(seat)
         seat.give_back_row()
         self._by_token.pop(hashlib.sha256(seat.token).digest(), None)
         self._spend(seat.token)
@@ -419,7 +369,7 @@ class SessionHost:
         told = self._seats.values() if whole else ()  # asked many times a second, and hardly ever whole
         sessions = tuple(self._change(s, "opened" if s.opened else "attached") for s in told)
         return wire.WorkerReport(
-            actor=self.name, streams=len(self._seats), lag_p99_ms=self._lag.p99_ms(), sessions=sessions
+            actor=self.name, streams=len(self._seats), lag_p99_ms=self.ticks.lag_p99_ms(), sessions=sessions
         )
 
     def _change(self, seat: Seat, state: Any, reason: str = "") -> wire.SessionChange:

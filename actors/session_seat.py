@@ -41,6 +41,8 @@ CREDIT_MS = {"live": 2000.0, "file": 400.0, "lockstep": 20.0}
 CREDIT_FRAMES = 10  # credit of a live caller comes back every 200 ms, a tenth of what it has
 _ACK_MS = 400
 """Audio that a stage accepts is told so often: a fifth of the 2 s that may be on its way to it."""
+_FILE_ACK_MS = 100
+"""A file goes as fast as its credit comes back."""
 _GAP_MAX_S = 60
 """A hole in the caller's positions moves the media clock no further."""
 _GAP_WHOLE_S, _GAP_HEARD_S = 0.5, 0.3
@@ -85,7 +87,7 @@ class Seat:
                 grant.session_id, grant.plan, self, self.capabilities, self, host.clock,
                 audio_in=self.audio_in, audio_out=self.format_out, mode=attach.mode, trace=grant.trace,
                 observer=host.observer, ring=None if lent is None else lent[1], alarm=self.alarm,
-                stir=lambda: host.stir(self),
+                stir=lambda: host.ticks.stir(self),
             )  # fmt: skip
         except BaseException:
             self._give_back_places()
@@ -282,7 +284,7 @@ class Seat:
 
     def _open(self, slot: StageSlot, candidate: Candidate, spec: StreamSpec, lease: wire.Lease) -> None:
         self._held[slot.stage] = lease
-        ack_ms = 0 if self.session.mode == "lockstep" else _ACK_MS
+        ack_ms = {"lockstep": 0, "live": _ACK_MS}.get(self.session.mode, _FILE_ACK_MS)
         port = self._host.links.open(lease, spec, slot, provider=candidate.provider, ack_ms=ack_ms)
         slot.take(port, spec.epoch)
 
