@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Lane"]
 
+_PACE_S = 2.0
+"""Before a row's pace stops a caller who keeps it: longer than a quiet session is left alone."""
+
 
 class Lane:
     """One session's row while it is in step. `session.lane` and the table hold it; `leave` ends it."""
@@ -102,7 +105,7 @@ class Lane:
         ring = session.ear.ring
         end = ring.end
         listening = session.listening
-        if seat.ahead_at - seat.next_sample < seat.audio_in.rate_hz:  # before it stops a caller who keeps the pace
+        if seat.ahead_at - seat.next_sample < _PACE_S * seat.audio_in.rate_hz:
             seat.pace()
         room = listening.words.window - port.unaccepted
         if self._apart is not None and listening.vad is not None:

@@ -178,7 +178,7 @@ class Lanes:
         frames = _frames(batch, matrix[4])
         left = np.arange(len(streams))
         if fit == len(streams) and self._in_step(row, left, poss):  # nearly always
-            self._pass(link, row, streams, seqs, frames, now_s)
+            self._pass(link, row, streams, seqs, frames, batch.payload, now_s)
             return None
         left, others = left[fits], left[~fits]
         while len(left):
@@ -192,8 +192,8 @@ class Lanes:
             once = self.mark.of[r] == taken
             if not _all(once):
                 taken, r = taken[once], r[once]
-            self._pass(link, r, streams[taken], seqs[taken], frames if len(taken) == len(frames) else frames[taken],
-                       now_s)  # fmt: skip
+            some = frames[taken]
+            self._pass(link, r, streams[taken], seqs[taken], some, some.tobytes(), now_s)
             if len(taken) == len(left):
                 left = left[:0]
             else:
@@ -218,9 +218,10 @@ class Lanes:
         streams: Array,
         seqs: Array,
         frames: Array,
+        pcm: bytes | memoryview,
         now_s: float,
     ) -> None:
-        """One frame of each of these rows."""
+        """One frame of each of these rows; `pcm` is that of `frames`."""
         assert self._audio is not None
         at = self.end.of[r]
         end = at + _SAMPLES
@@ -229,7 +230,6 @@ class Lanes:
         self.next.of[r] += _SAMPLES
         self.last_s.of[r] = now_s
         self.seq.of[r] = seqs + 1
-        pcm = frames.tobytes()
         self._give(self.ears, r, at, end, pcm)
         if self.vads_used:
             self._give(self.vads, r, at, end, pcm)
@@ -248,7 +248,7 @@ class Lanes:
                 some = np.flatnonzero(detector == one)
                 self._judge(one, r[some], end[some], frames[some].tobytes())
 
-    def _give(self, to: Streams, r: Array, at: Array, end: Array, pcm: bytes) -> None:
+    def _give(self, to: Streams, r: Array, at: Array, end: Array, pcm: bytes | memoryview) -> None:
         """One message of these frames to each link of a stage."""
         columns = np.empty((5, len(r)), dtype="<u4")
         columns[0], columns[1] = to.number.of[r], to.gen.of[r]
@@ -263,14 +263,14 @@ class Lanes:
             parts = b"".join([pcm[i * _BYTES : (i + 1) * _BYTES] for i in some.tolist()])
             self._send(one, np.ascontiguousarray(columns[:, some]), parts)
 
-    def _send(self, link: int, columns: Array, pcm: bytes) -> None:
+    def _send(self, link: int, columns: Array, pcm: bytes | memoryview) -> None:
         found = self._links[link] if link >= 0 else None
         if found is not None:
             found.send_audio_block(columns, pcm)
             if columns.shape[1] >= _AT_ONCE:
                 found.flush()
 
-    def _judge(self, detector: int, r: Array, end: Array, pcm: bytes) -> None:
+    def _judge(self, detector: int, r: Array, end: Array, pcm: bytes | memoryview) -> None:
         """Verdicts of one detector on a frame of each row, and what they change."""
         rows = r.tolist()
         keys = list(map(self.keys.__getitem__, rows))

@@ -117,7 +117,7 @@ class AudioBatch:
         return [payload[a:b] for a, b in pairwise(offsets)]
 
     def picked(self, which: np.ndarray[Any, Any]) -> Iterator[tuple[int, int, int, bytes]]:
-        """As `rows`, of the frames with these indices alone: a few of many cost a few."""
+        """(stream, seq, pos, PCM) of the frames with these indices: a few of many cost a few."""
         matrix = self.matrix()
         ends = np.cumsum(matrix[4])[which]
         streams, _, seqs, poss, lengths = matrix[:, which].tolist()
@@ -176,7 +176,7 @@ class Batch:
         self._parts.append(b"".join((_HEADER.pack(length, BITS, count), columns, payload)))
         self.bytes += 9 * count
 
-    def block(self, columns: np.ndarray[Any, Any], payload: bytes) -> None:
+    def block(self, columns: np.ndarray[Any, Any], payload: bytes | memoryview) -> None:
         """A run of frames that is whole already: little-endian uint32 of shape (5, frames), and their PCM."""
         self._cut(0)
         count = columns.shape[1]

@@ -152,7 +152,7 @@ class Link(asyncio.Protocol):
         if batch.bytes > self._flush_bytes:
             self._flush()
 
-    def send_audio_block(self, columns: np.ndarray[Any, Any], pcm: bytes) -> None:
+    def send_audio_block(self, columns: np.ndarray[Any, Any], pcm: bytes | memoryview) -> None:
         """Many frames at once: uint32 of shape (5, frames), streams, gens, seqs, poss and lengths, and their PCM.
 
         At most `block_bytes`, the columns (`link_codec.ROW_BYTES` a frame) included.
@@ -160,7 +160,7 @@ class Link(asyncio.Protocol):
         if self._paused:
             at = 0
             for stream, gen, seq, pos, n in columns.T.tolist():
-                self._backlog.audio(stream, gen, seq, pos, pcm[at : at + n])
+                self._backlog.audio(stream, gen, seq, pos, bytes(pcm[at : at + n]))  # a view would keep it all
                 at += n
             return
         self._batch.block(columns, pcm)

@@ -24,6 +24,8 @@ __all__ = ["HostedStream"]
 _KEPT_BYTES_MAX = 512 * 1024
 """Audio kept while the provider opens: 5 s at 48 kHz, longer than a session waits for it."""
 _KEPT_OPS_MAX = 256
+_PLENTY_MS = 200
+"""Whose credit is told as seldom as this has plenty, and waits for company."""
 _PIECE_BYTES = 64 * 1024
 """A provider may emit a whole reply at once; it travels in pieces, so that other streams get their turn."""
 
@@ -32,7 +34,7 @@ class HostedStream:
     """`number` is the stream's on its link, `key` its number within the actor (two links may use one number)."""
 
     __slots__ = (
-        "_fence", "_kept", "_kept_bytes", "_out_seq", "accepted", "ack_samples", "closed", "dropped",
+        "_fence", "_has_plenty", "_kept", "_kept_bytes", "_out_seq", "accepted", "ack_samples", "closed", "dropped",
         "epoch", "key", "lease_id", "link", "number", "provided", "session_id", "stale",
     )  # fmt: skip
 
@@ -49,6 +51,7 @@ class HostedStream:
         self._kept_bytes = 0
         self.ack_samples = op.ack_ms * op.rate_hz // 1000
         """So much of it is accepted together; 0: each frame."""
+        self._has_plenty = op.ack_ms >= _PLENTY_MS
         self.accepted = self._out_seq = 0
 
     def spec(self, op: wire.OpenStream) -> StreamSpec:
@@ -89,7 +92,7 @@ class HostedStream:
     def accept(self, seq: int) -> None:
         """Everything up to the frame of this number has left the queue here: its credit goes back."""
         self.accepted = seq
-        if self.ack_samples:
+        if self._has_plenty:
             self.link.owe_credits((self.number,), (seq,))
         else:
             self.link.send_credit(self.number, seq)

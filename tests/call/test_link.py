@@ -101,7 +101,6 @@ def test_credit_that_is_owed_leaves_with_the_next_write_or_a_moment_later():
         async with Pair() as pair:
             link = await pair.dial()
             there = pair.ears[0]
-            before = link.statistics().sent_writes
             link.owe_credits((7, 8), (41, 51))
             link.owe_credits((7,), (42,))
             await there.until(lambda: len(there.credit) == 2)
@@ -110,10 +109,18 @@ def test_credit_that_is_owed_leaves_with_the_next_write_or_a_moment_later():
             link.send(7, wire.SttPause())
             await there.until(lambda: len(there.credit) == 3)
             assert there.order[-2:] == [("control", 7), ("credit", 7)]
-            link._pay()  # its moment comes, and nothing is owed
-            assert link.statistics().sent_writes == before + 2
+            link.owe_credits((7,), (44,))  # its moment comes once more
+            await there.until(lambda: len(there.credit) == 4)
+            link.owe_credits((7,), (45,))
+            link.pause_writing()
+            link.owe_credits((7, 8), (46, 52))
+            link._pay()
+            assert len(there.credit) == 4
+            link.resume_writing()
+            await there.until(lambda: (7, 46) in there.credit and (8, 52) in there.credit)
+            assert [seq for stream, seq in there.credit if stream == 7] == [42, 43, 44, 45, 46]
             await link.close()
-            link.owe_credits((7,), (44,))  # nobody is there: nothing is kept
+            link.owe_credits((7,), (47,))  # nobody is there: nothing is kept
             assert not link._batch
 
     run(scenario)
