@@ -7,8 +7,9 @@
                                  [--wav FILE] [--json] [--plot FILE]
 
 A round runs every system once at every number of sessions, the systems taking turns, so that what else the machine
-does falls on all of them; the table gives medians over the rounds. `--find`: then each system is tried with more and
-more sessions, and between, until it is known within a tenth how many it does not keep up with; once each.
+does falls on all of them; the table gives medians over the rounds, of those runs alone that are `late_valid`. `--find`:
+then each system is tried with more and more sessions, and between, until it is known within a tenth how many it does
+not keep up with; once each.
 
 Ours stands in two ways: with the voice detector in the session host (`patchbay`), which is cheapest in all, and in an
 actor of its own (`vad-actor`), which takes it off the host's loop.
@@ -58,8 +59,6 @@ def once(system: str, sessions: int, args: argparse.Namespace) -> dict[str, Any]
     else:
         folder, harness = PEERS[system]
         python = Path(args.peers) / folder / "bin" / "python"
-        if not python.exists():
-            return {"peer": system, "sessions": sessions, "failed": f"no {python}: make bench-peers"}
         command = [str(python), str(ROOT / "benchmarks/peers" / harness), args.wav, str(sessions), str(args.seconds),
                    str(args.warm_s)]  # fmt: skip
     out, errors, waited = watched(command, _TIMEOUT_S + args.warm_s + args.seconds)
@@ -75,11 +74,16 @@ def medians(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
     rows = []
     for system, sessions in dict.fromkeys((r["peer"], r["sessions"]) for r in runs):
         mine = [r for r in runs if (r["peer"], r["sessions"]) == (system, sessions)]
-        good = [r for r in mine if "cpu_per_session" in r]
-        row: dict[str, Any] = {"peer": system, "sessions": sessions, "runs": len(good)}
+        good = [r for r in mine if "cpu_per_session" in r and r.get("late_valid", True)]
+        row: dict[str, Any] = {"peer": system, "sessions": sessions, "runs": len(mine), "valid": len(good)}
         for key in (*KEYS, "lost", "frames", "expected", "waited", "load_1m"):
             values = [r[key] for r in good if r.get(key) is not None]
             row[key] = statistics.median(values) if values else None
+        row["by_class"] = {
+            name: {key: statistics.median([r["by_class"][name][key] for r in good]) for key in ("core", "waited")}
+            for name in dict.fromkeys(name for r in good for name in r.get("by_class", ()))
+            if all(name in r["by_class"] for r in good)
+        }
         row["behind"] = 2 * sum(is_behind(r) for r in mine) > len(mine)
         rows.append(row)
     return rows
@@ -138,13 +142,19 @@ def watched(command: list[str], timeout_s: float) -> tuple[str, str, float]:
 
 
 def human(result: Mapping[str, Any]) -> str:
-    columns = ["peer", "sessions", "runs", *KEYS, "lost", "frames", "expected", "behind", "waited", "load_1m"]
+    columns = ["peer", "sessions", "runs", "valid", *KEYS, "lost", "frames", "expected", "behind", "waited", "load_1m"]
     failed = [
         f"{r['peer']} at {r['sessions']}: {r['failed']}" for r in result["runs"] if isinstance(r.get("failed"), str)
     ]
     ends = [f"{system} keeps up with {n['holds']}, not with {n['behind']}" for system, n in result["limits"].items()]
     how = "ours: one host, one sender with one link and a tick of 5 ms; peers: one process, frames made inside it"
-    return "\n".join([how, measure.table(result["rows"], columns), *ends, *result["ratios"], *failed])
+    classes = [
+        {"peer": r["peer"], "sessions": r["sessions"], "class": name, **told}
+        for r in result["rows"]
+        for name, told in r["by_class"].items()
+    ]
+    by_class = [measure.table(classes, ["peer", "sessions", "class", "core", "waited"])] if classes else []
+    return "\n".join([how, measure.table(result["rows"], columns), *by_class, *ends, *result["ratios"], *failed])
 
 
 def ratios(rows: list[dict[str, Any]]) -> list[str]:
@@ -212,6 +222,9 @@ def main() -> None:
     args = parser.parse_args()
     wanted = {"patchbay": args.ours, "vad-actor": args.vad_actor, "livekit": args.livekit, "pipecat": args.pipecat}
     sizes = {name: [int(n) for n in text.split(",") if n] for name, text in wanted.items()}
+    for system, (folder, _) in PEERS.items():
+        if sizes[system] and not (Path(args.peers) / folder / "bin" / "python").exists():
+            parser.error(f"no environment of {system} in {args.peers}: make bench-peers, or --{system} ''")
     runs = []
     for _ in range(args.runs):
         for step in range(max(len(some) for some in sizes.values())):

@@ -33,7 +33,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks import measure, profiles  # after the path is set
+from actors.formats import FRAME_MS  # after the path is set
+from benchmarks import measure, profiles
 from benchmarks.board import Board
 from benchmarks.rig import Rig, default_wav
 
@@ -71,7 +72,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     return {
         "benchmark": "density", "peer": "patchbay", "sessions": n, "cpu_per_session": round(cpu_s / n / took_s, 6),
         "frames": handled, "expected": round(n * args.seconds * 50), "sent": sent, "lost": sent - handled,
-        "dropped_ms": told["dropped_ms"], **late, "turns": len(told["turns_ms"]),
+        "dropped_ms": told["dropped_ms"], "unaccounted": sent - handled - dropped_frames(told["dropped_ms"]),
+        **late, "turns": len(told["turns_ms"]),
         "turn_p50_ms": _round(measure.quantile(told["turns_ms"], 0.5)),
         "turn_p99_ms": _round(measure.quantile(told["turns_ms"], 0.99)),
         "turn_seen_p50_ms": _round(measure.quantile(told["turns_seen_ms"], 0.5)),
@@ -107,6 +109,15 @@ def profile(args: argparse.Namespace, rig: Rig) -> dict[str, subprocess.Popen[by
     if pids.get("vad"):
         wanted["vad"] = pids["vad"][0]
     return profiles.record(wanted, Path(args.profile), args.warm_s + args.seconds)
+
+
+def dropped_frames(dropped_ms: Mapping[str, float]) -> int:
+    """Of what sessions told of letting go: what is sent is handled, or it is among these.
+
+    >>> dropped_frames({"stt/drop_oldest": 40, "caller/drop_newest": 20})
+    3
+    """
+    return round(sum(dropped_ms.values()) / FRAME_MS)
 
 
 def _pid_of(pids: list[int]) -> int:
@@ -153,7 +164,8 @@ def slope_of(args: argparse.Namespace) -> dict[str, Any]:
 def human(result: Mapping[str, Any]) -> str:
     rows = result.get("rows", [result])
     names = ["sessions", "cpu_per_session", "us_per_frame", "frames", "expected", "lost", "late_p50_ms", "late_p99_ms",
-             "late_worst_session_p99_ms", "turns", "turn_p50_ms", "turn_p99_ms", "pss_mb", "cores"]  # fmt: skip
+             "unaccounted", "late_worst_session_p99_ms", "turns", "turn_p50_ms", "turn_p99_ms", "pss_mb",
+             "cores"]  # fmt: skip
     classes = [{"class": name, **values} for name, values in result["by_class"].items()]
     text = [
         measure.table(rows, names),
@@ -195,6 +207,8 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--plot", help="an SVG of CPU by class of process")
     args = parser.parse_args()
+    if args.profile and not profiles.profiler():
+        parser.error("--profile wants py-spy: pip install py-spy")
     result = slope_of(args) if args.slope else run(args)
     measure.print_result(result, as_json=args.json, human=human)
     if args.plot:

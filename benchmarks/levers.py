@@ -1,8 +1,10 @@
 """What was tried beside the code, each on and off in one run: pre-loading, niceness, garbage collection, ticks, links.
 
-python benchmarks/levers.py [--only start,niceness,garbage,gateway] [--sessions 300] [--seconds 10] [--json]
+python benchmarks/levers.py [--only start,warm,niceness,garbage,gateway] [--sessions 300] [--seconds 10] [--json]
 
 start      seconds from nothing to a cluster that serves, with and without `RAY_preload_python_modules`
+warm       the first `open()` with the default route's actors started ahead of it and not, and the second where each
+           session has a host of its own, with empty hosts kept and none
 niceness   lateness of the sessions beside a process that takes a whole core, at Ray's nice 15 and at our 0
 garbage    how long the collector holds a process of a thousand sessions, before and after what lives is frozen
 gateway    cost and lateness by the gateway's tick, and by the number of its links
@@ -48,6 +50,25 @@ from benchmarks.rig import Rig
 with Rig(10, progress=lambda text: None):
     print(time.perf_counter() - began_s, flush=True)
 """
+_OPEN = """
+import json, sys, time
+import ray, cluster
+from benchmarks.rig import config_of
+from cluster.settings import ClusterSettings
+prewarm, isolation, kept = json.loads(sys.argv[1])
+router = cluster.start(
+    config_of("", 10, isolation=isolation, warm=kept), "levers.yaml", wait_ready=prewarm,
+    settings=ClusterSettings(bind_ip="127.0.0.1", prewarm=prewarm),
+)
+took_s = []
+for number in range(2):
+    began_s = time.perf_counter()
+    ray.get(router.open.remote({"session_id": f"levers-{number}", "tenant_id": "bench"}), timeout=60)
+    took_s.append(time.perf_counter() - began_s)
+    time.sleep(6.0)  # what is kept ready was begun by the first
+print(json.dumps(took_s), flush=True)
+cluster.stop(router)
+"""
 Rows = list[dict[str, Any]]
 
 
@@ -67,6 +88,29 @@ def start(args: argparse.Namespace) -> Rows:
     return [
         {"lever": "start", "way": name, "seconds": round(statistics.median(some), 2)} for name, some in took_s.items()
     ]
+
+
+def warm(args: argparse.Namespace) -> Rows:
+    rows = []
+    for prewarm in (True, False):
+        first_s, _ = _opens(prewarm, "packed", 1)
+        rows.append({"lever": "warm", "way": f"first open, actors {'' if prewarm else 'not '}started ahead",
+                     "ms": round(first_s * 1000, 1)})  # fmt: skip
+    for kept in (2, 0):
+        _, next_s = _opens(True, "dedicated", kept)
+        rows.append({"lever": "warm", "way": f"next open of a host of its own, {kept} kept empty",
+                     "ms": round(next_s * 1000, 1)})  # fmt: skip
+    return rows
+
+
+def _opens(prewarm: bool, isolation: str, kept: int) -> tuple[float, float]:
+    """Seconds that the first open took, and one some seconds later; in a cluster of its own."""
+    done = subprocess.run(
+        [sys.executable, "-c", _OPEN, json.dumps([prewarm, isolation, kept])], cwd=ROOT, capture_output=True,
+        timeout=_RUN_S, text=True, check=True,
+    )  # fmt: skip
+    first_s, next_s = json.loads(done.stdout.splitlines()[-1])
+    return float(first_s), float(next_s)
 
 
 def niceness(args: argparse.Namespace) -> Rows:
@@ -160,7 +204,7 @@ def _took_ms(work: Callable[[], object]) -> float:
 
 
 LEVERS: dict[str, Callable[[argparse.Namespace], Rows]] = {
-    "start": start, "niceness": niceness, "garbage": garbage, "gateway": gateway,
+    "start": start, "warm": warm, "niceness": niceness, "garbage": garbage, "gateway": gateway,
 }  # fmt: skip
 
 

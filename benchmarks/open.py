@@ -163,7 +163,8 @@ def human(result: Mapping[str, Any]) -> str:
     ]
     return "\n".join([
         measure.table(result["rows"], columns),
-        f"CPU per open, us: {result['us_per_open']}; hosts {result['hosts']}; machine {result['machine']}",
+        f"CPU per open, us: {result['us_per_open']}; run-queue wait, s: {result['waited_s']}; hosts {result['hosts']}; "
+        f"machine {result['machine']}; Ray calls alone, no sender",
     ])  # fmt: skip
 
 
@@ -180,7 +181,8 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--plot")
     args = parser.parse_args()
-    result: dict[str, Any] = {"benchmark": "open", "machine": measure.machine(), "us_per_open": {}, "hosts": {}}
+    result: dict[str, Any] = {"benchmark": "open", "machine": measure.machine(), "us_per_open": {}, "waited_s": {},
+                              "hosts": {}}  # fmt: skip
     rows = []
     for isolation in args.isolation:
         with Rig(max(1000, 2 * args.opens), isolation=isolation, warm=args.hosts) as rig:
@@ -189,6 +191,7 @@ def main() -> None:
             used = measure.usage(before, measure.read(rig.pids()))
             n = max(1, sum(row["opens"] for row in rows if row["isolation"] == isolation))
             result["us_per_open"][isolation] = {k: round(u.cpu_s * 1e6 / n) for k, u in used.items()}
+            result["waited_s"][isolation] = {k: round(u.wait_s, 2) for k, u in used.items()}
             result["hosts"][isolation] = len(rig.pids()["host"])
     result["rows"] = medians(rows)
     measure.print_result(result, as_json=args.json, human=human)

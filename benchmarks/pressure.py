@@ -21,7 +21,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,6 +60,25 @@ SCENARIOS = {
     "full-host": Scenario(bad=0, crowd=True),
     "links": Scenario(bad=1000, manners="each"),
 }
+
+
+_ACTED: Mapping[str, Callable[[Mapping[str, Any]], bool]] = {
+    "slow-ear": lambda row: _told(row, "stt/drop_oldest") > 0,
+    "stopped-ear": lambda row: (
+        sum(n for why, n in (row["failed"] or {}).items() if why.startswith("bad ")) > 0
+        or any(why.startswith("bad ") and why != "bad caller_closed" for why in row["ended"] or ())
+    ),
+    "deaf": lambda row: sum(host["unread_frames"] for host in row["hosts"]) > 0,
+    "pours": lambda row: _told(row, "caller/drop_newest") > 0,
+    "full-host": lambda row: len(row["sessions_by_host"]) > 1,
+    "links": lambda row: (row["concealed_ms"] or 0) > 0,
+}
+"""Did what is declared for it happen, and was it counted? A hold of a caller is silence that is filled in."""
+
+
+def _told(row: Mapping[str, Any], what: str) -> float:
+    """Milliseconds of audio of the bad ones that were let go of in this way."""
+    return sum(ms for key, ms in (row["dropped_ms"] or {}).items() if key.endswith(what))
 
 
 def crowd_of(good: int) -> tuple[int, int]:
@@ -101,7 +120,7 @@ def run(name: str, n: int, seconds: float, warm_s: float, talking: int) -> dict[
         arrive(rig, name, bad, tenant, wanted.manners, talking)
         time.sleep(warm_s)
         rig.board.count(rig.board.cells[0], time.monotonic_ns())
-        time.sleep(1.0)  # what was due until then is handled by then, or lost
+        time.sleep(2.5)  # what was due until then is handled by then and told of, or lost
         coming = _late(rig, n)
         rig.board.clear()
         memory = rig.memory_mb()
@@ -122,7 +141,9 @@ def run(name: str, n: int, seconds: float, warm_s: float, talking: int) -> dict[
         "grown_mb": round(max(grown.values()), 1), "hosts_before": hosts_before,
         "hosts": hosts, "sessions_by_host": by_host, "dropped_ms": told.get("dropped_ms"),
         "ended": told.get("reasons"), "failed": told.get("failed"), "concealed_ms": told.get("concealed_ms"),
-        "machine": {**measure.machine(), "waited_s": round(sum(u.wait_s for u in after.values()), 2)},
+        "links": rig.links, "tick_ms": rig.tick_ms,
+        "machine": {**measure.machine(), "waited_s": [round(sum(u.wait_s for u in some.values()), 2)
+                                                      for some in (before, after)]},
     })  # fmt: skip
 
 
@@ -136,7 +157,8 @@ def arrive(rig: Rig, name: str, bad: int, tenant: str, manners: str, talking: in
 
 
 def judged(row: dict[str, Any]) -> dict[str, Any]:
-    """With what the figures say: `late_valid`, and of a valid run whether the others hold; is memory flat?
+    """With what the figures say: `late_valid`, and of a valid run whether the others hold; is memory flat, and did the
+    declared policy act?
 
     A session that has filled in silence has moved its positions: no lateness that is read from them is true then.
     """
@@ -144,9 +166,10 @@ def judged(row: dict[str, Any]) -> dict[str, Any]:
     valid = not was["early"] and not now["early"] and row["hosts_before"] == 1 and was["sent"] > 0
     lost = sum(row[when]["sent"] - row[when]["frames"] for when in ("before", "coming", "after"))
     ended = [*(row["ended"] or ()), *(row["failed"] or ())]
+    acted = _ACTED[row["scenario"]](row)
     broken = [why for why in ended if not why.startswith("bad ") and why != "caller_closed"]
     return {
-        **row, "late_valid": valid, "lost": lost, "flat": row["grown_mb"] <= _FLAT_MB,
+        **row, "late_valid": valid, "lost": lost, "flat": row["grown_mb"] <= _FLAT_MB, "acted": acted,
         "holds": _holds(was["p99_ms"], now["p99_ms"]) and not (lost or broken) if valid else None,
     }  # fmt: skip
 
@@ -174,7 +197,8 @@ def human(result: Mapping[str, Any]) -> str:
     rows = [
         {"scenario": r["scenario"], "good": r["good"], "bad": r["bad"], "p99 before": r["before"]["p99_ms"],
          "coming": r["coming"]["p99_ms"], "after": r["after"]["p99_ms"], "lost": r["lost"], "valid": r["late_valid"],
-         "holds": r["holds"], "flat": r["flat"], "grown MB": r["grown_mb"], "hosts": r["sessions_by_host"],
+         "holds": r["holds"], "flat": r["flat"], "acted": r["acted"], "grown MB": r["grown_mb"],
+         "hosts": r["sessions_by_host"],
          "waited s": r["machine"]["waited_s"], "load": r["machine"]["load_1m"]}
         for r in result["rows"]
     ]  # fmt: skip
@@ -183,7 +207,11 @@ def human(result: Mapping[str, Any]) -> str:
         f"ended {r['ended']}, failed {r['failed']}"
         for r in result["rows"]
     ]
-    return "\n".join([measure.table(rows, list(rows[0])), "What the policies did:", *did])
+    how = (
+        f"the others: one sender, {result['rows'][0]['links']} link, a tick of {result['rows'][0]['tick_ms']} ms; "
+        "waited: run-queue wait of all classes, before and after"
+    )
+    return "\n".join([how, measure.table(rows, list(rows[0])), "What the policies did:", *did])
 
 
 def plot(path: str, rows: list[dict[str, Any]]) -> None:

@@ -49,10 +49,16 @@ def fold(lines: Iterable[str]) -> Folded:
     return own, everywhere, total
 
 
+def profiler() -> str | None:
+    """py-spy, wherever it is: an instrument of whoever profiles, not a dependency."""
+    return shutil.which("py-spy") or shutil.which("py-spy", path=str(Path(sys.executable).parent))
+
+
 def record(pids: Mapping[str, int], folder: Path, seconds: float) -> dict[str, subprocess.Popen[bytes]]:
     """Start recording each process; wait for them, then `fold` FOLDER/NAME.folded."""
     folder.mkdir(parents=True, exist_ok=True)
-    spy = shutil.which("py-spy") or str(Path(sys.executable).with_name("py-spy"))
+    spy = profiler()
+    assert spy is not None  # asked before anything was started
     how = ["--format", "raw", "--gil", "--nonblocking", "--rate", str(RATE_HZ), "--duration", str(round(seconds))]
     return {
         name: subprocess.Popen(

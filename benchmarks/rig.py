@@ -108,7 +108,7 @@ class Rig:
         most: int = 64,
         progress: Callable[[str], None] = lambda text: print(text, file=sys.stderr, flush=True),
     ) -> None:
-        self.sessions, self.progress = sessions, progress
+        self.sessions, self.progress, self.links, self.tick_ms = sessions, progress, links, tick_ms
         self.folder = tempfile.TemporaryDirectory(prefix="patchbay-bench-")
         self.board_path = str(Path(self.folder.name, "board"))
         self.board = Board.create(self.board_path, sessions)

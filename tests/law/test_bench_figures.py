@@ -101,11 +101,19 @@ def test_rows_are_medians_and_a_run_without_a_result_counts_as_behind() -> None:
     rows = compare.medians(
         [*runs, failed, failed, _run(peer="q", sessions=5), _run(peer="r", frames=1), _run(peer="r")]
     )
-    assert [(r["peer"], r["runs"], r["cpu_per_session"], r["behind"]) for r in rows] == [
-        ("p", 3, 2, False),
-        ("q", 1, 0.5, True),
-        ("r", 2, 0.5, False),
+    assert [(r["peer"], r["runs"], r["valid"], r["cpu_per_session"], r["behind"]) for r in rows] == [
+        ("p", 3, 3, 2, False),
+        ("q", 3, 1, 0.5, True),
+        ("r", 2, 2, 0.5, False),
     ]
+
+
+def test_a_run_whose_figures_are_not_to_be_quoted_is_in_no_median() -> None:
+    classes = {"host": {"core": 0.1, "waited": 0.01}}
+    runs = [_run(cpu_per_session=c, by_class=classes) for c in (1, 2, 3)]
+    (row,) = compare.medians([*runs, _run(cpu_per_session=90, late_valid=False, by_class={})])
+    assert (row["runs"], row["valid"], row["cpu_per_session"], row["behind"]) == (4, 3, 2, False)
+    assert row["by_class"] == classes
 
 
 @given(st.integers(1, 5000), st.lists(st.integers(1, 200), min_size=1, max_size=3))
@@ -162,8 +170,24 @@ def test_neighbours_hold_within_a_fifth_or_two_milliseconds() -> None:
 
 def _pressed(**over: Any) -> dict[str, Any]:
     fine = {"p99_ms": 5.0, "sent": 10, "frames": 10, "early": 0}
-    row = {"before": fine, "coming": fine, "after": fine, "grown_mb": 1.0, "hosts_before": 1, "ended": {}, "failed": {}}
+    row = {"scenario": "pours", "before": fine, "coming": fine, "after": fine, "grown_mb": 1.0, "hosts_before": 1,
+           "ended": {}, "failed": {}, "dropped_ms": {}, "hosts": [], "sessions_by_host": [1],
+           "concealed_ms": 0}  # fmt: skip
     return pressure.judged(row | over)
+
+
+def test_the_declared_policy_acted_or_the_scenario_shows_nothing() -> None:
+    assert not any(_pressed(scenario=name)["acted"] for name in pressure.SCENARIOS)
+    acts: dict[str, dict[str, Any]] = {
+        "slow-ear": {"dropped_ms": {"bad stt/drop_oldest": 400}},
+        "stopped-ear": {"failed": {"bad SessionGone": 5}},
+        "deaf": {"hosts": [{"unread_frames": 3}]},
+        "pours": {"dropped_ms": {"bad caller/drop_newest": 20}},
+        "full-host": {"sessions_by_host": [100, 100]},
+        "links": {"concealed_ms": 1000},
+    }
+    for name, row in acts.items():
+        assert _pressed(scenario=name, **row)["acted"], name
 
 
 def test_a_run_under_pressure_is_judged_only_if_it_is_valid() -> None:
