@@ -136,6 +136,8 @@ class Sender:
                     self.reasons[who + event.reason] += 1
                     self.concealed_ms += event.stats.get("concealed_ms", 0)
         except PatchbayError as error:
+            if not self.failed and not who:
+                print(f"the first that fails: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
             self.failed[who + type(error).__name__] += 1
             attached()
         finally:
