@@ -40,7 +40,8 @@ from actors.observe import (
 
 __all__ = ["FLUSH_S", "TABLE", "Flush", "as_markdown"]
 
-FLUSH_S = min(5.0, max(0.5, int(os.environ.get("RAY_metrics_report_interval_ms", "10000")) / 2000))  # noqa: SIM112 - Ray's own name
+_TOLD = os.environ.get("RAY_metrics_report_interval_ms", "")  # noqa: SIM112 - Ray's own name
+FLUSH_S = min(5.0, max(0.5, (int(_TOLD) if _TOLD.isascii() and _TOLD.isdigit() else 10_000) / 2000))
 """Half of the time between two exports of Ray's, so that each has news: it forgets a gauge that two did not have."""
 _SLICE_S = 0.02
 _SLICE_MIN = 16
